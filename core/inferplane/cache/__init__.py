@@ -1,0 +1,1 @@
+"""KV cache bookkeeping: pages, the prefix tree, eviction. Integers only, no device tensors."""

@@ -1,0 +1,277 @@
+"""The KV cache as the scheduler sees it: page tables of running requests over pools and a tree.
+
+A slot is the row of a running request. Lengths are in tokens. `updates` and `copies` collect what
+the runner must be told with the next batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import lcm
+
+import numpy as np
+
+from inferplane.spec import GroupKind
+
+from .node import Node
+from .pool import PagePool
+from .rules import rule_for
+from .tree import PrefixTree
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheGroup:
+    """What the cache must know of a `KVGroup`: tokens a page, the window, and the pages it has."""
+
+    kind: GroupKind
+    page_size: int
+    pages: int
+    window: int = 0
+
+
+class KVCache:
+    """tables[g] is int32 [slots, pages]: the page of each page index, -1 where there is none.
+
+    held[g] [slots]: pages indexed so far; first[g] [slots]: those before it were let go.
+    """
+
+    def __init__(
+        self, groups: Sequence[CacheGroup], slots: int, max_length: int, prefix_caching: bool = True
+    ) -> None:
+        self.groups = list(groups)
+        self.prefix_caching = prefix_caching
+        self.pools = [PagePool(group.pages) for group in groups]
+        token_groups = [g for g in groups if g.kind is not GroupKind.STATE]
+        page = lcm(*(g.page_size for g in token_groups)) if token_groups else 16
+        rules = [rule_for(g.kind, i, page, g.window) for i, g in enumerate(groups)]
+        self.tree = PrefixTree(page, self.pools, rules)
+        self.tables = [np.full((slots, self._columns(g, max_length)), -1, np.int32) for g in groups]
+        self.held = np.zeros((len(groups), slots), dtype=np.int32)
+        self.first = np.zeros((len(groups), slots), dtype=np.int32)
+        self.ends: list[Node | None] = [None] * slots  # the last node of a slot's stored path
+        self.namespaces = [""] * slots
+        self.updates: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
+        self.copies: list[tuple[int, int, int]] = []
+        self.stored: list[Node] = []  # put into the tree by the step that is being scheduled
+
+    @staticmethod
+    def _columns(group: CacheGroup, max_length: int) -> int:
+        return 1 if group.kind is GroupKind.STATE else -(-max_length // group.page_size)
+
+    @property
+    def capacity(self) -> int:
+        """Tokens that one request could have at most."""
+        return min(
+            g.pages * g.page_size for g in self.groups if g.kind is not GroupKind.STATE
+        )
+
+    # a request's life: match, open, extend (or grow), store, trim, close
+
+    def match(self, tokens: np.ndarray, namespace: str = "") -> list[Node]:
+        """The cached path for a prompt; at least its last token is left to compute."""
+        if not self.prefix_caching:
+            return []
+        return self.tree.match(tokens, namespace, len(tokens) - 1)
+
+    def fits(self, path: Sequence[Node], length: int, spare: int = 0) -> bool:
+        """Whether a request that resumes behind `path` can have pages for `length` tokens, with
+        `spare` pages left over."""
+        for group, pool in enumerate(self.pools):
+            reused = self._reused(group, path)
+            idle = int(np.count_nonzero(pool.refs[reused] == 1))
+            kept = len(path) * self._per_node(group) if self._is_paged(group) else 0
+            if self._pages(group, length) - kept + spare > pool.available - idle:
+                return False
+        return True
+
+    def open(self, slot: int, path: Sequence[Node], namespace: str = "", priority: int = 0) -> int:
+        """Gives a slot the pages of a matched path. Returns the tokens that need no computing."""
+        self.tree.touch(path, priority)
+        for group, pool in enumerate(self.pools):
+            pages = self._reused(group, path)
+            if not self._is_paged(group):
+                continue
+            pool.acquire(pages)
+            held = len(path) * self._per_node(group)
+            self.held[group, slot] = held
+            self.first[group, slot] = held - len(pages)
+            self._note(group, slot, held - len(pages), pages)
+        self.ends[slot] = path[-1] if path else None
+        self.namespaces[slot] = namespace
+        self._open_states(slot, path)
+        return len(path) * self.tree.page
+
+    def _open_states(self, slot: int, path: Sequence[Node]) -> None:
+        """A page for each running state; a saved state is copied into it before the next step."""
+        for group in range(len(self.groups)):
+            if self._is_paged(group):
+                continue
+            self._make_room(group, 1)
+            page = self.pools[group].allocate(1)
+            self.held[group, slot] = 1
+            self._note(group, slot, 0, page)
+            saved = path[-1].pages[group] if path else None
+            if saved is not None:
+                self.copies.append((group, int(saved[0]), int(page[0])))
+
+    def extend(self, slot: int, length: int, room: int = 0) -> bool:
+        """Pages for `length` tokens of one slot; False (and nothing taken) if there are too few.
+
+        room: tokens that are expected to follow.
+        """
+        needs = [
+            max(0, self._pages(g, length) - int(self.held[g, slot])) for g in range(len(self.groups))
+        ]
+        if not all(self._make_room(group, need) for group, need in enumerate(needs)):
+            return False
+        for group, need in enumerate(needs):
+            if need:
+                held = int(self.held[group, slot])
+                last = int(self.tables[group][slot, held - 1]) if held else -1
+                spare = room // self.groups[group].page_size
+                pages = self.pools[group].allocate(need, last, spare)
+                self._note(group, slot, held, pages)
+                self.held[group, slot] += need
+        return True
+
+    def grow(self, slots: np.ndarray, lengths: np.ndarray) -> bool:
+        """`extend` by at most one page for many slots at once; all or none."""
+        needing = []
+        for group, spec in enumerate(self.groups):
+            rows = slots[lengths > self.held[group, slots] * spec.page_size]
+            needing.append(rows if self._is_paged(group) else rows[:0])
+        if not all(self._make_room(group, len(rows)) for group, rows in enumerate(needing)):
+            return False
+        for group, rows in enumerate(needing):
+            if len(rows):
+                columns = self.held[group, rows]
+                last = self.tables[group][rows, columns - 1]
+                pages = self.pools[group].grow(last)
+                self.tables[group][rows, columns] = pages
+                self.held[group, rows] += 1
+                self.updates.append((group, rows, columns, pages))
+        return True
+
+    def store(self, slot: int, tokens: np.ndarray, priority: int = 0) -> None:
+        """Puts the slot's full pages of `tokens` into the tree, where they are not there yet.
+
+        The pages may be written by the step that is being scheduled: whoever matches them runs in
+        that step or later, and reads after the write. `forget` undoes it if the step fails.
+        """
+        if not self.prefix_caching:
+            return
+        page = self.tree.page
+        node = self.ends[slot]
+        if node is None or not node.alive:
+            node = self.tree.root(self.namespaces[slot])
+        for at in range(node.depth, len(tokens) // page):
+            key = tokens[at * page : (at + 1) * page].tobytes()
+            child = node.children.get(key)
+            if child is None:
+                child = self.tree.insert(node, key, self._node_pages(slot, at), priority)
+                self.stored.append(child)
+            node = child
+        self.ends[slot] = node if node.depth else None
+
+    def save_states(self, slot: int, length: int) -> None:
+        """Saves running states at `length` computed tokens, if that is the end of a stored page."""
+        node = self.ends[slot]
+        if node is None or not node.alive or node.depth * self.tree.page != length:
+            return
+        for group in range(len(self.groups)):
+            if not self._is_paged(group) and node.pages[group] is None and self._make_room(group, 1):
+                page = self.pools[group].allocate(1)
+                self.tree.fill(node, group, page)
+                self.pools[group].release(page)
+                self.copies.append((group, int(self.tables[group][slot, 0]), int(page[0])))
+
+    def trim(self, slot: int, length: int) -> None:
+        """Lets go of pages that no token after `length` reads (window groups)."""
+        for group, spec in enumerate(self.groups):
+            if spec.kind is not GroupKind.WINDOW:
+                continue
+            keep = max(0, length - spec.window + 1) // spec.page_size
+            first = int(self.first[group, slot])
+            keep = min(keep, int(self.held[group, slot]))
+            if keep > first:
+                pages = self.tables[group][slot, first:keep].copy()
+                self._note(group, slot, first, np.full(keep - first, -1, np.int32))
+                self.first[group, slot] = keep
+                self.pools[group].release(pages)
+
+    def close(self, slot: int) -> None:
+        """Takes everything back from a slot. What is in the tree stays there."""
+        for group, pool in enumerate(self.pools):
+            first, held = int(self.first[group, slot]), int(self.held[group, slot])
+            pool.release(self.tables[group][slot, first:held].copy())
+            self.tables[group][slot, :held] = -1
+            self.held[group, slot] = self.first[group, slot] = 0
+        self.tree.released(self.ends[slot])
+        self.ends[slot] = None
+
+    def forget(self, nodes: Sequence[Node]) -> None:
+        """A step failed: what it stored may never have been computed."""
+        for node in nodes:
+            if node.alive:
+                self.tree.remove(node)
+
+    def clear(self) -> None:
+        """Empties the tree of all that no request uses."""
+        for group, pool in enumerate(self.pools):
+            self.tree.evict(group, pool.size)
+
+    def check(self) -> None:
+        """Asserts the invariants: see `PagePool.check` and `PrefixTree.check`."""
+        self.tree.check()
+        for group, pool in enumerate(self.pools):
+            owners = np.zeros(pool.size, dtype=np.int32)
+            for slot in np.flatnonzero(self.held[group]):
+                row = self.tables[group][slot]
+                live = row[self.first[group, slot] : self.held[group, slot]]
+                assert (live >= 0).all()
+                np.add.at(owners, live, 1)
+            pool.check(owners)
+
+    def _is_paged(self, group: int) -> bool:
+        return self.groups[group].kind is not GroupKind.STATE
+
+    def _pages(self, group: int, length: int) -> int:
+        """Pages of a group that a request of `length` tokens indexes."""
+        return -(-length // self.groups[group].page_size) if self._is_paged(group) else 1
+
+    def _per_node(self, group: int) -> int:
+        return self.tree.page // self.groups[group].page_size
+
+    def _reused(self, group: int, path: Sequence[Node]) -> np.ndarray:
+        """Pages of a matched path that a request behind it reads."""
+        length = len(path) * self.tree.page
+        skip = self.tree.rules[group].first_needed(length) // self.tree.page
+        held = [n.pages[group] for n in path[skip:]] if self._is_paged(group) else []
+        pages = [p for p in held if p is not None]
+        return np.concatenate(pages) if pages else np.empty(0, dtype=np.int32)
+
+    def _node_pages(self, slot: int, at: int) -> list[np.ndarray | None]:
+        """The slot's pages for tree page `at`, None where they were let go, cached, or are states."""
+        found: list[np.ndarray | None] = []
+        for group, pool in enumerate(self.pools):
+            if not self._is_paged(group):
+                found.append(None)
+                continue
+            per = self._per_node(group)
+            pages = self.tables[group][slot, at * per : (at + 1) * per]
+            gone = bool((pages < 0).any()) or bool(pool.cached[pages].any())
+            found.append(None if gone else pages)
+        return found
+
+    def _make_room(self, group: int, count: int) -> bool:
+        """Evicts until `count` pages are free; False if that cannot be."""
+        pool = self.pools[group]
+        if pool.free < count <= pool.available:
+            self.tree.evict(group, count)
+        return pool.free >= count
+
+    def _note(self, group: int, slot: int, first: int, pages: np.ndarray) -> None:
+        columns = np.arange(first, first + len(pages), dtype=np.int32)
+        self.tables[group][slot, first : first + len(pages)] = pages
+        self.updates.append((group, np.full(len(pages), slot, np.int32), columns, pages.copy()))

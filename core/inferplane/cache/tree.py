@@ -1,0 +1,182 @@
+"""The prefix tree: which pages hold the keys and values of which tokens, after which tokens.
+
+One node is one page of tokens, so sharing is page-granular, and a look-up is one dictionary step a
+page. Namespaces (a LoRA adapter, a tenant's salt) have roots of their own. The tree decides what to
+keep; the pools own the pages.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from itertools import count
+
+import numpy as np
+
+from .node import Node
+from .pool import PagePool
+from .rules import Rule
+
+
+class PrefixTree:
+    """page: tokens a node, the least common multiple of the groups' page sizes."""
+
+    def __init__(self, page: int, pools: Sequence[PagePool], rules: Sequence[Rule]) -> None:
+        self.page = page
+        self.pools = pools
+        self.rules = rules
+        self.roots: dict[str, Node] = {}
+        self.nodes = 0
+        self._clock = count(1)
+        self._leaves: list[tuple[int, int, int, Node]] = []  # heap; stale entries are skipped
+        self._serial = count()
+
+    def root(self, namespace: str) -> Node:
+        if namespace not in self.roots:
+            self.roots[namespace] = Node(b"", None, len(self.pools))
+        return self.roots[namespace]
+
+    def match(self, tokens: np.ndarray, namespace: str = "", most: int = 1 << 30) -> list[Node]:
+        """The longest usable path for the first `most` tokens (int32), without the root."""
+        node = self.roots.get(namespace)
+        path: list[Node] = []
+        if node is None:
+            return []
+        text, width = tokens.tobytes(), self.page * tokens.itemsize
+        pages = min(most, len(tokens)) // self.page
+        for end in range(width, pages * width + 1, width):
+            child = node.children.get(text[end - width : end])
+            if child is None:
+                break
+            path.append(child)
+            node = child
+        length = -1
+        while length != len(path):  # a rule may shorten what another one accepted
+            length = len(path)
+            for rule in self.rules:
+                path = rule.usable(path)
+        return path
+
+    def touch(self, path: Sequence[Node], priority: int) -> None:
+        """Marks a path as used now."""
+        now = next(self._clock)
+        for node in path:
+            node.used = now
+            node.priority = max(node.priority, priority)
+
+    def insert(
+        self, parent: Node, key: bytes, pages: Sequence[np.ndarray | None], priority: int
+    ) -> Node:
+        """A new child; the tree takes a reference to every page. The child must not exist."""
+        node = Node(key, parent, len(self.pools))
+        assert key not in parent.children and parent.alive
+        parent.children[key] = node
+        node.used, node.priority = next(self._clock), priority
+        for group, held in enumerate(pages):
+            if held is not None:
+                self.fill(node, group, held)
+        self.nodes += 1
+        return node
+
+    def fill(self, node: Node, group: int, pages: np.ndarray) -> None:
+        """Gives a node the pages of one group."""
+        for page in pages.tolist():
+            self.pools[group].cache(page)
+        node.pages[group] = pages.copy()
+
+    def released(self, node: Node | None) -> None:
+        """A request let go of the path that ends here: its end may be evictable now."""
+        while node is not None and not node.alive:
+            node = node.parent
+        if node is not None and node.parent is not None and not node.children:
+            entry = (node.priority, node.used, next(self._serial), node)
+            heapq.heappush(self._leaves, entry)
+
+    def evict(self, group: int, wanted: int) -> None:
+        """Frees pages of `group` until `wanted` are free or nothing more can go.
+
+        First whole leaves, low priority and long unused first; then pages inside of the tree that
+        their group's rule can do without; then idle nodes above busy ones, with all below them.
+        """
+        pool = self.pools[group]
+        while pool.free < wanted and self._leaves:
+            priority, used, _, node = heapq.heappop(self._leaves)
+            if not node.alive or node.children or self._busy(node):
+                continue  # when it is released, or its last child goes, it comes back
+            if (priority, used) != (node.priority, node.used):
+                self.released(node)
+                continue
+            self.remove(node)
+        if pool.free < wanted and self.rules[group].sparse:
+            self._thin(group, wanted)
+        if pool.free < wanted and pool.evictable:
+            self._cut(group, wanted)
+
+    def _cut(self, group: int, wanted: int) -> None:
+        """A request that computed a page itself, beside one that was cached, may have stored its
+        next pages below the cached one: then an idle node has busy children."""
+        for node in sorted(self.walk(), key=lambda n: (n.priority, n.used)):
+            if self.pools[group].free >= wanted:
+                return
+            if node.alive and not self._busy(node):
+                self.remove(node)
+
+    def _thin(self, group: int, wanted: int) -> None:
+        """Takes the group's pages out of inner nodes, oldest first; the nodes stay for others."""
+        pool = self.pools[group]
+        nodes = [n for n in self.walk() if n.pages[group] is not None]
+        for node in sorted(nodes, key=lambda n: (n.priority, n.used)):
+            if pool.free >= wanted:
+                return
+            pages = node.pages[group]
+            if pages is not None and (pool.refs[pages] == 1).all():
+                self._empty(node, group)
+
+    def _busy(self, node: Node) -> bool:
+        return any(
+            held is not None and bool((pool.refs[held] > 1).any())
+            for pool, held in zip(self.pools, node.pages, strict=True)
+        )
+
+    def remove(self, node: Node) -> None:
+        """Takes a node and all below it out of the tree."""
+        assert node.parent is not None
+        del node.parent.children[node.key]
+        parent, stack = node.parent, [node]
+        while stack:
+            gone = stack.pop()
+            stack += gone.children.values()
+            gone.alive = False
+            self.nodes -= 1
+            for group in range(len(self.pools)):
+                self._empty(gone, group)
+        self.released(parent)
+
+    def _empty(self, node: Node, group: int) -> None:
+        pages = node.pages[group]
+        if pages is not None:
+            node.pages[group] = None
+            for page in pages.tolist():
+                self.pools[group].uncache(page)
+
+    def walk(self) -> list[Node]:
+        """All nodes, parents first, without the roots."""
+        found, stack = [], [child for root in self.roots.values() for child in root.children.values()]
+        while stack:
+            node = stack.pop()
+            found.append(node)
+            stack += node.children.values()
+        return found
+
+    def check(self) -> None:
+        """Asserts that the tree and the pools agree about which pages are cached."""
+        nodes = self.walk()
+        assert len(nodes) == self.nodes
+        for group, pool in enumerate(self.pools):
+            held = [n.pages[group] for n in nodes if n.pages[group] is not None]
+            pages = np.concatenate(held) if held else np.empty(0, dtype=np.int32)
+            assert len(np.unique(pages)) == len(pages), "two nodes hold one page"
+            assert int(pool.cached.sum()) == len(pages) and pool.cached[pages].all()
+        for node in nodes:
+            assert node.alive and node.parent is not None
+            assert node.parent.children[node.key] is node

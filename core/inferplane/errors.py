@@ -1,0 +1,16 @@
+"""Errors that are the user's to mend. They say what was asked, what exists, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(ValueError):
+    """Shown without a traceback: the message is all that a user needs."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """" (did you mean 'x'?)" for the closest known word, or ""."""
+    close = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -1,0 +1,67 @@
+"""Where a model's files are: a folder, a bundled model, or a hub name."""
+
+from __future__ import annotations
+
+import json
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from inferplane.errors import UserError
+
+BUNDLED = {"tiny-arithmetic": "testing/models/arithmetic"}
+_PATTERNS = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt"]
+
+
+def locate(model: str, revision: str | None = None, download: bool = True) -> Path:
+    """The folder with the model's files; downloads from the hub if the name is not a folder."""
+    if model in BUNDLED:
+        return Path(str(files("inferplane"))) / BUNDLED[model]
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise UserError(f"model {model!r} is a file; give the folder that holds config.json")
+    if path.is_absolute() or model.startswith((".", "~")) or model.count("/") != 1:
+        raise UserError(
+            f"no model folder {model!r}; give a folder, a hub name (owner/name), or one of the "
+            f"bundled models: {', '.join(BUNDLED)}"
+        )
+    return _from_hub(model, revision, download)
+
+
+def _from_hub(model: str, revision: str | None, download: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    patterns = _PATTERNS if download else ["*.json"]
+    try:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
+    except Exception as error:
+        raise UserError(
+            f"model {model!r} is no local folder and could not be fetched from the hub: "
+            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        ) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises UserError that names the file and the place."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path.parent} has no {path.name}") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds {type(value).__name__}, it must hold a JSON object")
+    return value
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json, with the end-of-sequence ids of generation_config.json, which come first."""
+    raw = read_json(folder / "config.json")
+    generation = folder / "generation_config.json"
+    if generation.exists():
+        ids = read_json(generation).get("eos_token_id")
+        if ids is not None:
+            raw["eos_token_id"] = ids
+    return raw

@@ -1,0 +1,48 @@
+"""What a builder needs to know, and where it finds weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from inferplane.plugins.resolution import Resolution
+from inferplane.plugins.site import Site
+from inferplane.spec import AttentionRequest, DeviceProps, KVLayout, Mesh, WeightSource
+
+from .groups import Groups
+from .rotary import Rope
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass
+class BuildContext:
+    """Shared by all builders of one model.
+
+    Recording needs the first part. Building needs `resolution`, `source` and `device` too.
+    layout_of: the KV layout that the chosen attention kernel publishes for a request.
+    """
+
+    props: DeviceProps
+    dtype: str
+    kv_dtype: str
+    page_size: int
+    layout_of: Callable[[AttentionRequest], KVLayout]
+    mesh: Mesh = field(default_factory=Mesh)
+    max_positions: int = 0
+    # building
+    resolution: Resolution | None = None
+    source: Callable[[Site], WeightSource] | None = None
+    device: torch.device | None = None
+    groups: Groups = field(default_factory=Groups)
+    rotary_states: list[tuple[Any, Any]] = field(default_factory=list)
+    ropes: dict[str, Rope] = field(default_factory=dict)
+    rotary_index: dict[Any, int] = field(default_factory=dict)
+    kernels: dict[Any, Any] = field(default_factory=dict)
+    packed_bytes: int = 0
+
+    @property
+    def building(self) -> bool:
+        return self.resolution is not None

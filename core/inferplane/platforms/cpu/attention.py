@@ -1,0 +1,150 @@
+"""Paged attention out of torch's CPU flash kernel, without gathering pages where it can.
+
+The standard layout makes a run of consecutive pages one strided view, which flash attention reads
+in place. A context of several runs is attended run by run; the parts are joined by their
+log-sum-exp (as in FlashDecoding). The pool hands out consecutive pages where it can, so there is
+usually one run. Legend: N new tokens of a row, L context, H heads, K kv heads, G = H/K, D head size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from inferplane.spec import AttentionKernel, AttentionMetadata
+from inferplane.spec.torch_types import torch_dtype
+
+flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
+
+
+@dataclass(slots=True)
+class Row:
+    """One request: its new tokens, the runs of cache slots before them, and a mask if needed.
+
+    masked: slots of the window, gathered, and the mask over them; for windows in prefill.
+    """
+
+    first: int
+    last: int
+    runs: list[tuple[int, int]]
+    masked: tuple[torch.Tensor, torch.Tensor] | None = None
+
+
+class FlashAttention(AttentionKernel):
+    def plan(self, metadata: AttentionMetadata, buffers: Any) -> list[Row]:
+        starts = metadata.query_starts.tolist()
+        lengths = metadata.context_lens.tolist()
+        return [
+            self._row(starts[i], starts[i + 1], lengths[i], metadata.page_table[i])
+            for i in range(metadata.rows)
+            if starts[i] < starts[i + 1]
+        ]
+
+    def _row(self, first: int, last: int, length: int, pages: np.ndarray) -> Row:
+        new, window = last - first, self.request.window
+        if new == 1:
+            begin = max(0, length - window) if window else 0
+            return Row(first, last, self._runs(pages, begin, length))
+        if window and length > window:
+            return Row(first, last, [], self._masked(pages, new, length))
+        return Row(first, last, self._runs(pages, 0, length - new))
+
+    def _runs(self, pages: np.ndarray, begin: int, end: int) -> list[tuple[int, int]]:
+        """Slots of tokens begin to end, as few (first, last) ranges as the pages allow."""
+        if begin >= end:
+            return []
+        page = self.request.page_size
+        low, high = begin // page, -(-end // page)
+        used = pages[low:high]
+        cuts = np.flatnonzero(np.diff(used) != 1) + 1
+        runs = []
+        for a, b in zip([0, *cuts.tolist()], [*cuts.tolist(), high - low], strict=True):
+            start = int(used[a]) * page
+            skip = begin - low * page if a == 0 else 0
+            runs.append((start + skip, start + min((b - a) * page, end - (low + a) * page)))
+        return runs
+
+    def _masked(self, pages: np.ndarray, new: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """(slots [L'], additive mask [N, L']) of the tokens that any of the new ones reads."""
+        page, window = self.request.page_size, self.request.window
+        begin = max(0, length - new - window + 1)
+        at = np.arange(begin, length)
+        slots = torch.from_numpy(pages[at // page].astype(np.int64) * page + at % page)
+        query = np.arange(length - new, length)[:, None]
+        allowed = torch.from_numpy((at <= query) & (at > query - window))
+        mask = torch.zeros(allowed.shape, dtype=torch_dtype(self.request.dtype))
+        return slots, mask.masked_fill_(~allowed, float("-inf"))
+
+    def run(
+        self,
+        q_THD: torch.Tensor,
+        k_TKD: torch.Tensor,
+        v_TKD: torch.Tensor,
+        cache: torch.Tensor,
+        plan: list[Row],
+        out_THD: torch.Tensor,
+        sinks_H: torch.Tensor | None = None,
+    ) -> None:
+        flat = cache.view(-1, *cache.shape[2:])
+        scale = self.request.scale
+        for row in plan:
+            q_NHD = q_THD[row.first : row.last]
+            if row.last - row.first == 1:
+                self._decode(q_NHD, flat, row, out_THD)
+            elif row.masked is not None:
+                slots, mask = row.masked
+                k_1KLD, v_1KLD = flat[slots].permute(1, 2, 0, 3).unsqueeze(1)
+                out_1HND = flash(
+                    q_NHD.transpose(0, 1)[None], k_1KLD, v_1KLD, attn_mask=mask, scale=scale
+                )[0]
+                out_THD[row.first : row.last] = out_1HND[0].transpose(0, 1)
+            else:
+                self._prefill(q_NHD, k_TKD, v_TKD, flat, row, out_THD)
+
+    def _decode(
+        self, q_1HD: torch.Tensor, flat: torch.Tensor, row: Row, out_THD: torch.Tensor
+    ) -> None:
+        """The G query heads of a kv head are the rows of one small matrix product."""
+        kv_heads = flat.shape[2]
+        q_1KGD = q_1HD.view(1, kv_heads, -1, q_1HD.shape[-1])
+        parts = [self._attend(q_1KGD, flat[a:b], False) for a, b in row.runs]
+        out_THD[row.first] = join(parts).view(q_1HD.shape[1:])
+
+    def _prefill(
+        self,
+        q_NHD: torch.Tensor,
+        k_TKD: torch.Tensor,
+        v_TKD: torch.Tensor,
+        flat: torch.Tensor,
+        row: Row,
+        out_THD: torch.Tensor,
+    ) -> None:
+        """The new tokens among themselves, from the step's own k and v; then what was before."""
+        q_1HND = q_NHD.transpose(0, 1)[None]
+        k_1KND = k_TKD[row.first : row.last].transpose(0, 1)[None]
+        v_1KND = v_TKD[row.first : row.last].transpose(0, 1)[None]
+        parts = [flash(q_1HND, k_1KND, v_1KND, 0.0, True, scale=self.request.scale)]
+        parts += [self._attend(q_1HND, flat[a:b], False) for a, b in row.runs]
+        out_THD[row.first : row.last] = join(parts)[0].transpose(0, 1)
+
+    def _attend(
+        self, q: torch.Tensor, kv_L2KD: torch.Tensor, causal: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        k_1KLD, v_1KLD = kv_L2KD.permute(1, 2, 0, 3).unsqueeze(1)
+        out: tuple[torch.Tensor, torch.Tensor] = flash(
+            q, k_1KLD, v_1KLD, 0.0, causal, scale=self.request.scale
+        )
+        return out
+
+
+def join(parts: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+    """Attention over a union of keys, from (output, log-sum-exp) over each part."""
+    if len(parts) == 1:
+        return parts[0][0]
+    lse = torch.stack([part[1] for part in parts]).float()
+    weights = torch.softmax(lse, dim=0)
+    outs = torch.stack([part[0] for part in parts])
+    return (outs.float() * weights.unsqueeze(-1)).sum(0).to(outs.dtype)

@@ -1,0 +1,164 @@
+"""Element ops: few torch calls each, since at one token a call costs more than its work.
+
+Legend: T tokens, C hidden, H query heads, K kv heads, D head size, P page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+from inferplane.spec import (
+    ActivationRequest,
+    AttentionInputRequest,
+    EmbeddingRequest,
+    KVWriteRequest,
+    NormRequest,
+    Packed,
+    RotaryRequest,
+    WeightSource,
+)
+from inferplane.spec.torch_types import torch_dtype
+
+
+def rms_norm(request: NormRequest) -> Callable[..., torch.Tensor]:
+    eps = request.eps
+
+    def run(x: torch.Tensor, weight_C: torch.Tensor) -> torch.Tensor:
+        return F.rms_norm(x, weight_C.shape, weight_C, eps)
+
+    return run
+
+
+def add_rms_norm(request: NormRequest) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
+    eps = request.eps
+
+    def run(
+        x_TC: torch.Tensor, residual_TC: torch.Tensor, weight_C: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        x_TC += residual_TC
+        return F.rms_norm(x_TC, weight_C.shape, weight_C, eps), x_TC
+
+    return run
+
+
+_KINDS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "silu": lambda x: F.silu(x),
+    "gelu": lambda x: F.gelu(x),
+    "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+}
+
+
+def gated(request: ActivationRequest) -> Callable[[torch.Tensor], torch.Tensor]:
+    act, size = _KINDS[request.kind], request.size
+
+    def run(gate_up_T2N: torch.Tensor) -> torch.Tensor:
+        return act(gate_up_T2N[:, :size]).mul_(gate_up_T2N[:, size:])
+
+    return run
+
+
+class Embedding:
+    def __init__(self, request: EmbeddingRequest) -> None:
+        self.run = F.embedding
+
+    def prepare(self, source: WeightSource) -> Packed:
+        weight = source.read("weight")
+        return Packed(data=weight, final_bytes=weight.nbytes, tensors={"weight": weight})
+
+    def __call__(self, ids_T: torch.Tensor, packed: Packed) -> torch.Tensor:
+        return self.run(ids_T, packed.data)
+
+
+def wide_state(
+    table: torch.Tensor, positions_T: torch.Tensor, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(cos, sin) [T, 1, D]: x * cos + roll(x, D/2) * sin turns both halves at once."""
+    cos, sin = table.index_select(0, positions_T).unsqueeze(1).chunk(2, dim=-1)
+    return torch.cat([cos, cos], -1).to(dtype), torch.cat([-sin, sin], -1).to(dtype)
+
+
+def turn(x: torch.Tensor, state: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    cos, sin = state
+    return torch.addcmul(x * cos, torch.roll(x, x.shape[-1] // 2, -1), sin)
+
+
+class Rotary:
+    def __init__(self, request: RotaryRequest) -> None:
+        self.dtype = torch_dtype(request.dtype)
+
+    def step(
+        self, table: torch.Tensor, positions_T: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return wide_state(table, positions_T, self.dtype)
+
+    def __call__(
+        self,
+        q_THD: torch.Tensor,
+        k_TKD: torch.Tensor,
+        state: tuple[torch.Tensor, torch.Tensor],
+    ) -> None:
+        q_THD.copy_(turn(q_THD, state))
+        k_TKD.copy_(turn(k_TKD, state))
+
+
+def kv_write(request: KVWriteRequest) -> Callable[..., None]:
+    def run(
+        k_TKD: torch.Tensor, v_TKD: torch.Tensor, cache: torch.Tensor, slots_T: torch.Tensor
+    ) -> None:
+        _write(torch.stack((k_TKD, v_TKD), 1), cache, slots_T)
+
+    return run
+
+
+def _write(kv_T2KD: torch.Tensor, cache: torch.Tensor, slots_T: torch.Tensor) -> None:
+    """Host tensors, so looking for padding (-1) costs no synchronisation."""
+    if int(slots_T.min()) < 0:
+        valid = slots_T >= 0
+        kv_T2KD, slots_T = kv_T2KD[valid], slots_T[valid]
+    cache.view(-1, *cache.shape[2:]).index_copy_(0, slots_T, kv_T2KD)
+
+
+class AttentionInput:
+    """q/k norm, rotary and KV write over q and k together: a third of the calls."""
+
+    def __init__(self, request: AttentionInputRequest) -> None:
+        rotary = request.rotary
+        self.heads, self.kv_heads, self.head_dim = rotary.heads, rotary.kv_heads, rotary.head_dim
+        self.eps = request.qk_norm.eps if request.qk_norm else None
+        self.dtype = torch_dtype(rotary.dtype)
+
+    def prepare(self, source: WeightSource) -> Packed:
+        """One weight row a head: the queries' norm, then the keys'."""
+        if self.eps is None:
+            return Packed(data=None, final_bytes=0)
+        q_D = source.child("q_norm").read("weight")
+        k_D = source.child("k_norm").read("weight")
+        weight = torch.cat([q_D.expand(self.heads, -1), k_D.expand(self.kv_heads, -1)])
+        return Packed(data=weight, final_bytes=weight.nbytes)
+
+    def step(
+        self, table: torch.Tensor, positions_T: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return wide_state(table, positions_T, self.dtype)
+
+    def __call__(
+        self,
+        qkv_TX: torch.Tensor,
+        cache: torch.Tensor,
+        slots_T: torch.Tensor,
+        state: tuple[torch.Tensor, torch.Tensor],
+        packed: Packed,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        heads, kv_heads = self.heads, self.kv_heads
+        x_TAD = qkv_TX.view(-1, heads + 2 * kv_heads, self.head_dim)
+        turned_TAD = x_TAD[:, : heads + kv_heads]
+        if packed.data is not None:
+            turned_TAD = F.rms_norm(turned_TAD, (self.head_dim,), None, self.eps) * packed.data
+        turned_TAD = turn(turned_TAD, state)
+        x_TAD[:, heads : heads + kv_heads] = turned_TAD[:, heads:]
+        kv_T2KD = x_TAD[:, heads:].unflatten(1, (2, kv_heads))
+        _write(kv_T2KD, cache, slots_T)
+        return turned_TAD[:, :heads], kv_T2KD[:, 0], kv_T2KD[:, 1]

@@ -1,0 +1,133 @@
+"""The CPU platform's hooks. No torch here: candidates answer from data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from inferplane.spec import (
+    SPEC_VERSION,
+    Candidate,
+    DeviceProps,
+    MemoryInfo,
+    PlatformSpec,
+    SettingProposal,
+    hookimpl,
+)
+
+from . import supports
+from .device import PROFILES, probe
+from .memory import memory_info
+
+_HERE = "inferplane.platforms.cpu"
+
+
+@hookimpl
+def inferplane_platform() -> PlatformSpec:
+    return PlatformSpec(
+        name="cpu",
+        vendor="the host",
+        torch_device="cpu",
+        api=SPEC_VERSION,
+        probe=probe,
+        profiles=PROFILES,
+        process_group="gloo",
+        score=0,
+    )
+
+
+@hookimpl
+def inferplane_memory(props: DeviceProps) -> MemoryInfo:
+    return memory_info()
+
+
+@hookimpl
+def inferplane_ops(props: DeviceProps) -> list[Candidate]:
+    return [
+        _candidate("norm.rms", "rms_norm", supports.floats, "ops:rms_norm"),
+        _candidate("norm.add_rms", "add_rms_norm", supports.floats, "ops:add_rms_norm"),
+        _candidate("rotary", "rotary", supports.floats, "ops:Rotary"),
+        _candidate("embedding", "embedding", supports.floats, "ops:Embedding"),
+        _candidate(
+            "activation.gated",
+            "gated",
+            supports.activation,
+            "ops:gated",
+            features=supports.ACTIVATIONS,
+        ),
+        _candidate("kv.write", "kv_write", supports.kv_write, "ops:kv_write"),
+        _candidate(
+            "sample", "sample", supports.sample, "sample:sample", features=supports.SAMPLING
+        ),
+    ]
+
+
+@hookimpl
+def inferplane_attention(props: DeviceProps) -> list[Candidate]:
+    return [
+        _candidate(
+            "attention",
+            "flash",
+            supports.attention,
+            "attention:FlashAttention",
+            features={"window"},
+            capture="none",
+            page_sizes=(16, 32, 64, 128),
+        )
+    ]
+
+
+@hookimpl
+def inferplane_quantization(props: DeviceProps) -> list[Candidate]:
+    return [
+        _candidate(
+            "linear",
+            "onednn",
+            supports.linear,
+            "quantization:PackedLinear",
+            features={"bias"},
+            extra_bytes=supports.linear_extra_bytes,
+        )
+    ]
+
+
+@hookimpl
+def inferplane_blocks(props: DeviceProps) -> list[Candidate]:
+    return [
+        _candidate(
+            "attention.input",
+            "attention_input",
+            supports.attention_input,
+            "ops:AttentionInput",
+            features={"qk_norm"},
+            level="block",
+        )
+    ]
+
+
+@hookimpl
+def inferplane_communicator(props: DeviceProps) -> list[Candidate]:
+    return [
+        _candidate(op, "gloo", supports.collective, "communicator:GlooCommunicator")
+        for op in ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast")
+    ]
+
+
+@hookimpl
+def inferplane_settings(settings: Mapping[str, Any], props: DeviceProps) -> list[SettingProposal]:
+    return [
+        SettingProposal(
+            key="memory_fraction",
+            value=0.5,
+            reason="the host's memory is shared with other programs",
+        ),
+        SettingProposal(
+            key="max_num_batched_tokens",
+            value=1024,
+            reason="a longer step would delay running requests for seconds",
+        ),
+    ]
+
+
+def _candidate(op: str, name: str, answer: Any, load: str, **options: Any) -> Candidate:
+    return Candidate(op=op, name=f"cpu.{name}", supports=answer, load=f"{_HERE}.{load}", **options)

@@ -1,0 +1,23 @@
+"""KV write into the standard layout: one page is [P, 2, K, D]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from inferplane.spec import KVWriteRequest
+
+
+def write(request: KVWriteRequest) -> Callable[..., None]:
+    def run(
+        k_TKD: torch.Tensor, v_TKD: torch.Tensor, cache: torch.Tensor, slots_T: torch.Tensor
+    ) -> None:
+        flat = cache.view(-1, *cache.shape[2:])
+        valid = slots_T >= 0
+        if not bool(valid.all()):
+            k_TKD, v_TKD, slots_T = k_TKD[valid], v_TKD[valid], slots_T[valid]
+        flat[slots_T, 0] = k_TKD.to(flat.dtype)
+        flat[slots_T, 1] = v_TKD.to(flat.dtype)
+
+    return run

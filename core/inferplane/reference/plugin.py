@@ -1,0 +1,111 @@
+"""Offers the reference kernels to every platform, through the same hooks as anyone's. No torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from inferplane.spec import (
+    SPEC_VERSION,
+    AttentionRequest,
+    Candidate,
+    DeviceProps,
+    FeatureSpec,
+    GroupKind,
+    LinearRequest,
+    Support,
+    hookimpl,
+)
+
+_OPS = {
+    "embedding": "embedding:Embedding",
+    "norm.rms": "norm:rms_norm",
+    "norm.add_rms": "norm:add_rms_norm",
+    "rotary": "rotary:Rotary",
+    "activation.gated": "activation:gated",
+    "sample": "sample:sample",
+}
+_ACTIVATIONS = ("silu", "gelu", "gelu_tanh")
+
+
+@hookimpl
+def inferplane_feature() -> FeatureSpec:
+    return FeatureSpec(name="reference", api=SPEC_VERSION)
+
+
+@hookimpl
+def inferplane_ops(props: DeviceProps) -> list[Candidate]:
+    ops = [
+        Candidate(op=op, name=f"reference.{op}", supports=_any, load=f"inferplane.reference.{load}")
+        for op, load in _OPS.items()
+        if op != "activation.gated"
+    ]
+    return [
+        *ops,
+        Candidate(
+            op="activation.gated",
+            name="reference.activation.gated",
+            supports=_activation,
+            load="inferplane.reference.activation:gated",
+        ),
+        Candidate(
+            op="kv.write",
+            name="reference.kv.write",
+            supports=_write,
+            load="inferplane.reference.kv:write",
+        ),
+    ]
+
+
+@hookimpl
+def inferplane_attention(props: DeviceProps) -> list[Candidate]:
+    return [
+        Candidate(
+            op="attention",
+            name="reference.attention",
+            supports=_attention,
+            load="inferplane.reference.attention:Attention",
+            capture="none",
+        )
+    ]
+
+
+@hookimpl
+def inferplane_quantization(props: DeviceProps) -> list[Candidate]:
+    return [
+        Candidate(
+            op="linear",
+            name="reference.linear",
+            supports=_linear,
+            load="inferplane.reference.linear:Linear",
+        )
+    ]
+
+
+def _any(request: Any) -> Support:
+    return Support.yes()
+
+
+def _activation(request: Any) -> Support:
+    if request.kind not in _ACTIVATIONS:
+        return Support.no(f"activation is {request.kind}, there are {', '.join(_ACTIVATIONS)}")
+    return Support.yes()
+
+
+def _write(request: Any) -> Support:
+    if request.layout != "standard":
+        return Support.no(f"layout is {request.layout!r}, it writes the standard one")
+    return Support.yes()
+
+
+def _attention(request: AttentionRequest) -> Support:
+    if request.kind not in (GroupKind.FULL, GroupKind.WINDOW):
+        return Support.no(f"KV group kind is {request.kind.value}, it has full and window")
+    return Support.yes()
+
+
+def _linear(request: LinearRequest) -> Support:
+    if request.scheme.quantized:
+        return Support.no(f"scheme is {request.scheme.name}, it has unquantized weights only")
+    if request.adapters:
+        return Support.no("adapters are asked for, it has none")
+    return Support.yes()

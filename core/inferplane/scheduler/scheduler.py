@@ -1,0 +1,377 @@
+"""The scheduler: `schedule` makes a batch of integers, `commit` takes its result.
+
+Several batches may be launched before the first is committed; with one at a time this is plain
+synchronous stepping. Admission cannot deadlock: a request that could never fit is refused when it
+is added, a running one can always get pages by preempting those admitted after it, and with nothing
+running all pages are free or can be evicted.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from inferplane.cache.manager import KVCache
+from inferplane.cache.node import Node
+from inferplane.errors import UserError
+
+from .policy import Policy
+from .request import Batch, Finish, NewRow, Output, Request, StepResult, TokenLogprobs
+from .slots import STOP_COLUMNS, Slots
+from .waiting import Waiting
+
+_ROOM_TOKENS = 512  # how far ahead of a request's end free pages are kept consecutive
+
+
+class Scheduler:
+    """budget: most tokens a step. max_length: most tokens of a request."""
+
+    def __init__(
+        self, cache: KVCache, policy: Policy, *, max_seqs: int, budget: int, max_length: int
+    ) -> None:
+        if budget < max_seqs:
+            raise UserError(
+                f"max_num_batched_tokens is {budget}; it must be at least max_num_seqs ({max_seqs})"
+            )
+        self.cache, self.policy, self.budget, self.max_length = cache, policy, budget, max_length
+        self.slots = Slots(max_seqs, max_length)
+        self.waiting = Waiting(policy, cache)
+        self.launched: list[tuple[Batch, list[Node]]] = []  # with what each put into the tree
+        self.leaving: list[int] = []
+        self.preemptions = 0
+        self._starved = False
+        self._windows = any(group.window for group in cache.groups)
+        self._step = 0
+        self._arrivals = 0
+        self._new: list[NewRow] = []
+
+    # requests in and out
+
+    def add(self, request: Request) -> None:
+        """Raises UserError for a request that could never run."""
+        most = min(self.max_length, self.cache.capacity)
+        if not 0 < request.prompt_length < most:
+            raise UserError(
+                f"the prompt has {request.prompt_length} tokens; it must have 1 to {most - 1} "
+                f"(the limit is {most} tokens, prompt and output together)"
+            )
+        if len(request.stop_ids) > STOP_COLUMNS:
+            raise UserError(f"{len(request.stop_ids)} stop token ids; {STOP_COLUMNS} at most")
+        if request.max_tokens < 1:
+            raise UserError(f"max_tokens is {request.max_tokens}; it must be at least 1")
+        request.max_tokens = min(request.max_tokens, most - request.prompt_length)
+        request.arrival = self._arrivals
+        self._arrivals += 1
+        self.waiting.add(request)
+
+    def abort(self, id: str) -> bool:
+        """Ends a request wherever it is. False if it is not here (any more)."""
+        if self.waiting.remove(id) is not None:
+            return True
+        for slot in self.slots.order:
+            request = self.slots.requests[slot]
+            if request is not None and request.id == id:
+                self._leave(slot)
+                return True
+        return False
+
+    @property
+    def unfinished(self) -> int:
+        return len(self.waiting) + len(self.slots.order)
+
+    # one step
+
+    def schedule(self) -> Batch | None:
+        """The next batch, or None where nothing can run now."""
+        decodes = self._decodes()
+        left = self.budget - len(decodes)
+        chunks = self._chunks(decodes, left) if len(self.slots.order) > len(decodes) else []
+        left -= sum(count for _, count in chunks)
+        if not self._starved:
+            chunks += self._admit(left, {s for s, _ in chunks} | set(decodes.tolist()))
+        return self._batch(decodes, chunks)
+
+    def _decodes(self) -> np.ndarray:
+        """Slots with exactly one token to compute, with pages for it. Preempts if pages run out."""
+        slots, self._starved = self.slots, False
+        while True:
+            order = np.array(slots.order, dtype=np.int32)
+            todo = np.minimum(slots.planned[order], slots.limit[order] - 1) - slots.scheduled[order]
+            rows = order[todo == 1]
+            if not len(rows) or self.cache.grow(rows, slots.scheduled[rows] + 1):
+                return rows
+            self._starved = True
+            if not self._preempt_last(set()):
+                return rows[:0]
+
+    def _chunks(self, decodes: np.ndarray, left: int) -> list[tuple[int, int]]:
+        """(slot, tokens) of running prompts, in order of admission."""
+        chunks: list[tuple[int, int]] = []
+        busy = set(decodes.tolist())
+        for slot in list(self.slots.order):
+            todo = self._todo(slot)
+            if slot in busy or todo < 1 or left < 1 or not self.slots.alive[slot]:
+                continue
+            count = min(todo, left)
+            keep = busy | {s for s, _ in chunks} | {slot}
+            while not self._reserve(slot, count):
+                self._starved = True
+                if not self._preempt_last(keep):
+                    return chunks
+            chunks.append((slot, count))
+            left -= count
+        return chunks
+
+    def _todo(self, slot: int) -> int:
+        slots = self.slots
+        return int(min(slots.planned[slot], slots.limit[slot] - 1) - slots.scheduled[slot])
+
+    def _reserve(self, slot: int, count: int) -> bool:
+        """Pages for `count` more tokens of a slot, and its full prompt pages into the tree."""
+        slots, length = self.slots, int(self.slots.scheduled[slot]) + count
+        self.cache.save_states(slot, int(slots.computed[slot]))
+        room = min(int(slots.limit[slot]) - length, _ROOM_TOKENS)
+        if not self.cache.extend(slot, length, room):
+            return False
+        request = slots.requests[slot]
+        assert request is not None
+        self.cache.store(slot, slots.tokens[slot, :length], -request.priority)
+        return True
+
+    def _admit(self, left: int, busy: set[int]) -> list[tuple[int, int]]:
+        """Takes waiting requests while there are slots, pages and budget."""
+        chunks: list[tuple[int, int]] = []
+        if len(self.waiting) and left > 0:
+            self.waiting.refresh()
+        while len(self.waiting) and left > 0:
+            request = self.waiting.first()
+            if not self.slots.free and not self._displace(request, busy):
+                break
+            path = [] if request.wants_prompt else self.cache.match(request.tokens, request.namespace)
+            spare = len(self.slots.order)  # a page each, so that decoding goes on for a while
+            if not self.cache.fits(path, len(request.tokens) + 1, spare):
+                if self._displace(request, busy):
+                    continue
+                break
+            self.waiting.pop()
+            slot = self._take(request, path)
+            count = min(self._todo(slot), left)
+            if not self._reserve(slot, count):
+                self._preempt(slot)
+                break
+            busy.add(slot)
+            chunks.append((slot, count))
+            left -= count
+        return chunks
+
+    def _take(self, request: Request, path: list[Node]) -> int:
+        cached = len(path) * self.cache.tree.page
+        slot = self.slots.take(request, cached)
+        self.cache.open(slot, path, request.namespace, -request.priority)
+        if request.cached < 0:
+            request.cached = cached
+        row = NewRow(
+            slot=slot,
+            tokens=request.tokens,
+            prompt_length=request.prompt_length,
+            sampling=request.sampling,
+            wants_prompt=request.wants_prompt,
+        )
+        self._new.append(row)
+        return slot
+
+    def _batch(self, decodes: np.ndarray, chunks: list[tuple[int, int]]) -> Batch | None:
+        slots = self.slots
+        if not len(decodes) and not chunks:
+            self._new.clear()
+            return None
+        chunks.sort(key=lambda chunk: chunk[1] != 1)
+        ids = np.concatenate([decodes, np.array([s for s, _ in chunks], dtype=np.int32)])
+        counts = np.ones(len(ids), dtype=np.int32)
+        counts[len(decodes) :] = [count for _, count in chunks]
+        starts = slots.scheduled[ids]
+        ends = starts + counts
+        sample = ends == slots.planned[ids]
+        slots.scheduled[ids] = ends
+        slots.planned[ids] += sample
+        slots.inflight[ids] += 1
+        self._step += 1
+        batch = Batch(
+            step=self._step,
+            new=self._new,
+            slots=ids,
+            starts=starts,
+            counts=counts,
+            sample=sample,
+            decodes=int(np.count_nonzero(counts == 1)),
+            updates=self.cache.updates,
+            copies=self.cache.copies,
+        )
+        self._new, self.cache.updates, self.cache.copies = [], [], []
+        self.launched.append((batch, self.cache.stored))
+        self.cache.stored = []
+        return batch
+
+    # preemption
+
+    def _preempt_last(self, keep: set[int]) -> bool:
+        """Preempts the running request that would run last, other than those to keep. With steps
+        in flight, nothing is freed yet: the caller stops, and tries again after a commit."""
+        order = [s for s in self.slots.order if s not in keep and not self.slots.inflight[s]]
+        if len(self.slots.order) < 2 or not order:
+            return False
+        if self.policy.preempts:
+            order.sort(key=lambda s: self._urgency(s), reverse=True)
+            self._preempt(order[0])
+        else:
+            self._preempt(order[-1])
+        return True
+
+    def _urgency(self, slot: int) -> tuple[int, int]:
+        request = self.slots.requests[slot]
+        assert request is not None
+        return request.priority, request.arrival
+
+    def _displace(self, request: Request, busy: set[int]) -> bool:
+        """Under a policy that preempts: takes the place of the least urgent running request."""
+        if not self.policy.preempts:
+            return False
+        order = [s for s in self.slots.order if s not in busy and not self.slots.inflight[s]]
+        worst = max(order, key=self._urgency, default=None)
+        if worst is None or self._urgency(worst)[0] <= request.priority:
+            return False
+        self._preempt(worst)
+        return True
+
+    def _preempt(self, slot: int) -> None:
+        """Back to the queue. What was computed stays in the tree while there is space, so that
+        recomputing may find it."""
+        slots = self.slots
+        request = slots.requests[slot]
+        assert request is not None and slots.inflight[slot] == 0
+        request.tokens = slots.tokens[slot, : slots.known[slot]].copy()
+        request.slot = -1
+        request.preemptions += 1
+        self.preemptions += 1
+        self._new = [row for row in self._new if row.slot != slot]
+        self._store_computed(slot)
+        slots.leave(slot)
+        self.cache.close(slot)
+        slots.reclaim(slot)
+        self.waiting.add(request)
+
+    def _store_computed(self, slot: int) -> None:
+        slots, request = self.slots, self.slots.requests[slot]
+        assert request is not None
+        computed = min(int(slots.computed[slot]), int(slots.known[slot]))
+        self.cache.store(slot, slots.tokens[slot, :computed], -request.priority)
+
+    def _leave(self, slot: int) -> None:
+        """Ends a running request; its pages go when no launched step uses them."""
+        self._store_computed(slot)
+        self.slots.leave(slot)
+        self._new = [row for row in self._new if row.slot != slot]
+        self.leaving.append(slot)
+        self._reclaim()
+
+    def _reclaim(self) -> None:
+        for slot in [s for s in self.leaving if self.slots.inflight[s] == 0]:
+            self.leaving.remove(slot)
+            self.cache.close(slot)
+            self.slots.reclaim(slot)
+
+    # results
+
+    def commit(self, result: StepResult) -> list[Output]:
+        """Takes the result of the oldest launched batch: appends tokens, ends what is done."""
+        batch, _ = self.launched.pop(0)
+        slots, ids = self.slots, batch.slots
+        slots.inflight[ids] -= 1
+        live = slots.alive[ids]
+        slots.computed[ids[live]] += batch.counts[live]
+        outputs = self._append(batch, result, live)
+        if self._windows:
+            for slot in ids[slots.alive[ids]].tolist():
+                self.cache.trim(slot, int(slots.computed[slot]))
+        self._reclaim()
+        return outputs
+
+    def _append(self, batch: Batch, result: StepResult, live: np.ndarray) -> list[Output]:
+        """Appends 0..k tokens a row; stops a row at its first end."""
+        slots, ids = self.slots, batch.slots
+        outputs: dict[int, Output] = {}
+        first = np.cumsum(result.counts) - result.counts
+        for row, found in result.prompt_logprobs.items():
+            if live[row]:
+                self._report_prompt(self._output(outputs, row, ids), batch, row, found)
+        rows = np.flatnonzero(live & (result.counts > 0))
+        at = 0
+        while len(rows):
+            group = ids[rows]
+            tokens = result.tokens[first[rows] + at]
+            known = slots.known[group]
+            slots.tokens[group, known] = tokens
+            slots.known[group] = known + 1
+            stopped = (slots.stops[group] == tokens[:, None]).any(1) & (
+                known >= slots.minimum[group]
+            )
+            ended = stopped | (known + 1 >= slots.limit[group])
+            done = np.where(stopped, 1, 2) * ended
+            for row, token, how in zip(rows.tolist(), tokens.tolist(), done.tolist(), strict=True):
+                output = self._output(outputs, row, ids)
+                output.tokens.append(token)
+                if at == 0 and row in result.logprobs:
+                    output.logprobs.append(result.logprobs[row])
+                if how:
+                    output.finish = Finish.STOP if how == 1 else Finish.LENGTH
+            for slot in group[ended].tolist():
+                self._leave(slot)
+            at += 1
+            rows = rows[~ended & (result.counts[rows] > at)]
+        return list(outputs.values())
+
+    def _report_prompt(
+        self, output: Output, batch: Batch, row: int, found: list[TokenLogprobs]
+    ) -> None:
+        """After a preemption, prompt tokens are computed again: report each only once."""
+        request = self.slots.requests[batch.slots[row]]
+        assert request is not None
+        start = int(batch.starts[row])
+        output.prompt_logprobs = found[max(0, request.prompt_reported - start) :]
+        request.prompt_reported = max(request.prompt_reported, start + len(found))
+
+    def _output(self, outputs: dict[int, Output], row: int, ids: np.ndarray) -> Output:
+        if row not in outputs:
+            request = self.slots.requests[ids[row]]
+            assert request is not None
+            outputs[row] = Output(request.id, [], cached=request.cached)
+        return outputs[row]
+
+    def fail(self, message: str) -> list[Output]:
+        """The launched steps failed: ends their requests with an error, and forgets what those
+        steps would have put into the cache."""
+        outputs = []
+        for batch, stored in self.launched:
+            self.cache.forget(stored)
+            self.slots.inflight[batch.slots] -= 1
+        for slot in sorted({int(s) for batch, _ in self.launched for s in batch.slots}):
+            request = self.slots.requests[slot]
+            if self.slots.alive[slot] and request is not None:
+                self.slots.computed[slot] = 0  # nothing of it goes into the tree
+                outputs.append(Output(request.id, [], Finish.ERROR, error=message))
+                self._leave(slot)
+        self.launched.clear()
+        self._reclaim()
+        return outputs
+
+    def check_invariants(self) -> None:
+        """Asserts that pages, references and slots add up. Callable between any two steps."""
+        self.cache.check()
+        slots = self.slots
+        busy = [s for s in range(slots.size) if slots.requests[s] is not None]
+        assert slots.free + len(busy) == slots.size
+        assert sorted(slots.order) == [s for s in busy if slots.alive[s]]
+        assert sorted(self.leaving) == [s for s in busy if not slots.alive[s]]
+        assert (slots.scheduled[slots.order] <= slots.planned[slots.order]).all()
+        if not busy:
+            pools = self.cache.pools
+            assert all(pool.available == pool.size for pool in pools), "an idle cache holds pages"

@@ -1,0 +1,113 @@
+"""Attention kernels: plan once a step and KV group, run once a layer.
+
+Legend: T tokens of the step, B rows (requests), H query heads, K kv heads, D head size, P page.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    from .kv import KVLayout
+    from .requests import AttentionRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionLimits:
+    """The most that a step may hold, so that a kernel can size its buffers once."""
+
+    max_rows: int
+    max_tokens: int
+    max_context: int
+
+
+@dataclass(slots=True, kw_only=True)
+class AttentionMetadata:
+    """One step of one KV group, integers on the host. Set by the runner; read-only for kernels.
+
+    query_starts: int32 [B+1], rows lie one after the other in the token axis.
+    context_lens: int32 [B], tokens in the cache after this step, the new ones included.
+    page_table: int32 [B, pages], entry -1 where a page was freed (outside a window).
+    slots: int64 [T], page * P + offset for every new token.
+    decodes: the first `decodes` rows have exactly one new token each.
+    device_slots: `slots` on the device. padded: rows and tokens were padded for a graph.
+    """
+
+    query_starts: np.ndarray
+    context_lens: np.ndarray
+    page_table: np.ndarray
+    slots: np.ndarray
+    decodes: int
+    device_slots: torch.Tensor
+    padded: bool = False
+
+    @property
+    def rows(self) -> int:
+        return len(self.context_lens)
+
+
+
+
+class AttentionKernel(ABC):
+    """Base of attention kernels. Made by `factory(request)`, one for all layers of a group.
+
+    Required: `plan` and `run`. The rest has defaults for a cache that is one dense tensor.
+    """
+
+    def __init__(self, request: AttentionRequest) -> None:
+        self.request = request
+
+    def buffers(self, limits: AttentionLimits, device: torch.device) -> Any:
+        """(optional) Allocates what `plan` writes to, once, at fixed addresses."""
+        return None
+
+    @abstractmethod
+    def plan(self, metadata: AttentionMetadata, buffers: Any) -> Any:
+        """Once a step and group, on the host, outside graphs. May synchronise. Gives the plan."""
+
+    @abstractmethod
+    def run(
+        self,
+        q_THD: torch.Tensor,
+        k_TKD: torch.Tensor,
+        v_TKD: torch.Tensor,
+        cache: Any,
+        plan: Any,
+        out_THD: torch.Tensor,
+        sinks_H: torch.Tensor | None = None,
+    ) -> None:
+        """Writes `out_THD` (allocated by the caller, same dtype as q). Keys and values of this step
+        are in the cache already; `k`, `v` are given for kernels that would rather not re-read them.
+        On the current stream, no synchronisation; capture-safe as the candidate's `capture` says.
+        """
+
+    def allocate(self, layout: KVLayout, pages: int, device: torch.device) -> Any:
+        """(optional) The cache of one layer, for `pages` pages. Called by the engine only."""
+        import torch
+
+        from .torch_types import torch_dtype
+
+        return torch.zeros((pages, *layout.shape), dtype=torch_dtype(layout.dtype), device=device)
+
+    def copy_pages(self, cache: Any, source: Sequence[int], target: Sequence[int]) -> None:
+        """(optional) Copies whole pages, in the order given, on the current stream."""
+        for src, dst in zip(source, target, strict=True):
+            cache[dst].copy_(cache[src])
+
+    def export_pages(self, cache: Any, pages: Sequence[int]) -> torch.Tensor:
+        """(optional) Pages in the canonical wire form: [pages, P, 2, K, D], contiguous, on the host.
+
+        The default is right for `standard_layout` only.
+        """
+        exported: torch.Tensor = cache[list(pages)].cpu().contiguous()
+        return exported
+
+    def import_pages(self, cache: Any, pages: Sequence[int], data: torch.Tensor) -> None:
+        """(optional) The inverse of `export_pages`."""
+        cache[list(pages)] = data.to(cache.device)

@@ -1,0 +1,47 @@
+"""One step as the model sees it. Legend: T tokens, B rows whose logits are wanted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from .attention import AttentionKernel
+
+
+@dataclass(slots=True)
+class GroupStep:
+    """What a layer receives of its KV group for one step: the plan, and where to write [T]."""
+
+    plan: Any
+    slots: torch.Tensor
+
+
+@dataclass(slots=True, kw_only=True)
+class Step:
+    """Tensors of one step, on the device.
+
+    Set by the runner: tokens_T and positions_T int64; groups, one entry a KV group.
+    Set by the model before its first layer: rotary, one state a distinct rotary embedding.
+    """
+
+    tokens_T: torch.Tensor
+    positions_T: torch.Tensor
+    groups: list[GroupStep]
+    rotary: list[Any] = field(default_factory=list)
+
+
+@dataclass(slots=True, kw_only=True)
+class AttentionSlot:
+    """Where one layer's attention is plugged in.
+
+    kernel: chosen for the layer. group: its index in `Step.groups`. rotary: its index in
+    `Step.rotary`. cache: the layer's KV cache, set by the engine before the first step.
+    """
+
+    kernel: AttentionKernel
+    group: int
+    rotary: int = 0
+    cache: Any = None
