@@ -47,7 +47,9 @@ class Settings(BaseSettings):
     dtype: str | None = Field(None, description="compute type; default: the checkpoint's")
     kv_dtype: str | None = Field(None, description="KV cache type; default: dtype")
     load_format: Literal["auto", "dummy"] = Field("auto", description="dummy: random weights")
-    threads: int | None = Field(None, ge=1, description="CPU threads; default: this machine's cores")
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads; default: this machine's cores"
+    )
 
     # memory and scheduling
     page_size: int | None = Field(None, ge=1, le=1024, description="tokens a KV page")
@@ -68,7 +70,9 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(8000, ge=0, le=65535)
     api_key: str | None = Field(None, repr=False, description="clients must send this key")
-    drain_timeout: float = Field(30.0, ge=0, description="seconds that SIGTERM lets requests finish")
+    drain_timeout: float = Field(
+        30.0, ge=0, description="seconds that SIGTERM lets requests finish"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     skip_tokenizer_init: bool = Field(False, description="token ids in, token ids out")
@@ -85,13 +89,18 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource, **others: PydanticBaseSettingsSource,
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        **others: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings
 
 
-def load_settings(flags: dict[str, Any], config: str | None = None) -> tuple[Settings, dict[str, str]]:
+def load_settings(
+    flags: dict[str, Any], config: str | None = None
+) -> tuple[Settings, dict[str, str]]:
     """The settings and where each given one came from ("flag", "environment", or the file).
 
     Raises UserError for unknown keys (it names the nearest known one) and bad values.

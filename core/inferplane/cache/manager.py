@@ -62,9 +62,7 @@ class KVCache:
     @property
     def capacity(self) -> int:
         """Tokens that one request could have at most."""
-        return min(
-            g.pages * g.page_size for g in self.groups if g.kind is not GroupKind.STATE
-        )
+        return min(g.pages * g.page_size for g in self.groups if g.kind is not GroupKind.STATE)
 
     # a request's life: match, open, extend (or grow), store, trim, close
 
@@ -121,7 +119,8 @@ class KVCache:
         room: tokens that are expected to follow.
         """
         needs = [
-            max(0, self._pages(g, length) - int(self.held[g, slot])) for g in range(len(self.groups))
+            max(0, self._pages(g, length) - int(self.held[g, slot]))
+            for g in range(len(self.groups))
         ]
         if not all(self._make_room(group, need) for group, need in enumerate(needs)):
             return False
@@ -180,7 +179,11 @@ class KVCache:
         if node is None or not node.alive or node.depth * self.tree.page != length:
             return
         for group in range(len(self.groups)):
-            if not self._is_paged(group) and node.pages[group] is None and self._make_room(group, 1):
+            if (
+                not self._is_paged(group)
+                and node.pages[group] is None
+                and self._make_room(group, 1)
+            ):
                 page = self.pools[group].allocate(1)
                 self.tree.fill(node, group, page)
                 self.pools[group].release(page)

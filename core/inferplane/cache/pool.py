@@ -36,7 +36,11 @@ class PagePool:
         assert count <= self.free, f"{count} pages asked for, {self.free} are free"
         if count == 0:
             return NO_PAGES
-        if after >= 0 and after + count < self.size and self._free[after + 1 : after + 1 + count].all():
+        if (
+            after >= 0
+            and after + count < self.size
+            and self._free[after + 1 : after + 1 + count].all()
+        ):
             pages = np.arange(after + 1, after + 1 + count, dtype=np.int32)
         else:
             pages = self._runs(count, room)

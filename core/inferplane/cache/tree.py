@@ -161,7 +161,10 @@ class PrefixTree:
 
     def walk(self) -> list[Node]:
         """All nodes, parents first, without the roots."""
-        found, stack = [], [child for root in self.roots.values() for child in root.children.values()]
+        found, stack = (
+            [],
+            [child for root in self.roots.values() for child in root.children.values()],
+        )
         while stack:
             node = stack.pop()
             found.append(node)

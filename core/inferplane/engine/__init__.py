@@ -1,0 +1,1 @@
+"""The engine: plans, wires everything once, and owns `step()`."""

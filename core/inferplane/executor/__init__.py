@@ -1,0 +1,1 @@
+"""Launches batches on one or many ranks. `Executor.launch(batch)` gives a `Pending`."""

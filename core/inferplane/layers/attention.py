@@ -38,7 +38,9 @@ class AttentionConfig:
     def request(self, build: Builder) -> AttentionRequest:
         context, tp = build.context, build.context.mesh.tp
         if self.heads % tp or self.kv_heads % tp:
-            raise UserError(f"{self.heads} heads and {self.kv_heads} kv heads cannot be cut by {tp}")
+            raise UserError(
+                f"{self.heads} heads and {self.kv_heads} kv heads cannot be cut by {tp}"
+            )
         return AttentionRequest(
             device=context.props,
             heads=self.heads // tp,

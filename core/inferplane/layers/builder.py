@@ -110,7 +110,9 @@ class Builder:
         for inner in site.walk():
             if isinstance(inner.request, RotaryRequest):
                 if not hasattr(kernel, "step"):
-                    kernel = make(self.context.resolution.inner[inner.path].candidate, inner.request)
+                    kernel = make(
+                        self.context.resolution.inner[inner.path].candidate, inner.request
+                    )
                 return self.rotary_state(kernel, self.context.ropes[inner.path])
         return 0
 

@@ -24,9 +24,7 @@ class AddNorm:
 
     __slots__ = ("kernel", "plain", "weight")
 
-    def __init__(
-        self, kernel: Callable[..., Any], plain: Callable[..., Any], weight: Any
-    ) -> None:
+    def __init__(self, kernel: Callable[..., Any], plain: Callable[..., Any], weight: Any) -> None:
         self.kernel = kernel
         self.plain = plain
         self.weight = weight

@@ -10,9 +10,7 @@ from inferplane.spec import Group, WeightPart
 def whole(name: str, path: str, shape: tuple[int, ...], dtype: str) -> WeightNeed:
     """A tensor that every rank reads whole."""
     offset = (0,) * len(shape)
-    part = WeightPart(
-        name=name, key=f"{path}.{name}", full_shape=shape, offset=offset, shape=shape
-    )
+    part = WeightPart(name=name, key=f"{path}.{name}", full_shape=shape, offset=offset, shape=shape)
     return WeightNeed(name, (part,), dtype)
 
 

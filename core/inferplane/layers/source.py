@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Protocol
 from inferplane.plugins.site import Site, WeightNeed
 from inferplane.spec import WeightPart
 
-
 if TYPE_CHECKING:
     import torch
 

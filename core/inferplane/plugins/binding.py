@@ -44,7 +44,9 @@ class ByTokens:
         """kernels: (first token count, callable), in order; the last one has no end."""
         self.last = kernels[-1][0]
         self.table = []
-        for (first, kernel), (end, _) in zip(kernels, [*kernels[1:], (self.last, None)], strict=True):
+        for (first, kernel), (end, _) in zip(
+            kernels, [*kernels[1:], (self.last, None)], strict=True
+        ):
             start = 0 if first == kernels[0][0] else first
             self.table += [kernel] * (end - start)
         self.table.append(kernels[-1][1])

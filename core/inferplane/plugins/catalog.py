@@ -66,9 +66,13 @@ class Catalog:
         offered = plugin.call(hook, props=self.props) or []
         for candidate in offered:
             if not isinstance(candidate, Candidate):
-                raise BadHook(f"{plugin.label}: {hook} gave {type(candidate).__name__}, not Candidate")
+                raise BadHook(
+                    f"{plugin.label}: {hook} gave {type(candidate).__name__}, not Candidate"
+                )
             if candidate.op not in OPS:
-                raise BadHook(f"{plugin.label}: {candidate.name} is for {candidate.op!r}, not an op")
+                raise BadHook(
+                    f"{plugin.label}: {candidate.name} is for {candidate.op!r}, not an op"
+                )
         return list(offered)
 
     def device(self) -> Device:
@@ -83,7 +87,9 @@ class Catalog:
             if info is not None:
                 return info
         total = self.props.memory_bytes
-        return MemoryInfo(free_bytes=total, total_bytes=total, source=f"profile {self.props.profile}")
+        return MemoryInfo(
+            free_bytes=total, total_bytes=total, source=f"profile {self.props.profile}"
+        )
 
     def proposals(self, settings: Mapping[str, Any]) -> list[tuple[str, SettingProposal]]:
         """(plugin name, proposal) of the platform and the feature plugins."""

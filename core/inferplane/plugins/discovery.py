@@ -85,7 +85,9 @@ class Plugin:
             answers = getattr(self.manager.hook, hook)(**arguments)
         except Exception as error:
             self.traceback = traceback.format_exc()
-            raise ImportFailed(f"{self.label}: {hook} raised {type(error).__name__}: {error}") from error
+            raise ImportFailed(
+                f"{self.label}: {hook} raised {type(error).__name__}: {error}"
+            ) from error
         return answers[0] if answers else None
 
     @property

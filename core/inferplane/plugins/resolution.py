@@ -279,7 +279,9 @@ def ask(candidate: Candidate, request: Request) -> Support:
     return support
 
 
-def _behind(key: tuple[int, int, int, str], best: tuple[tuple[int, int, int, str], Candidate]) -> str:
+def _behind(
+    key: tuple[int, int, int, str], best: tuple[tuple[int, int, int, str], Candidate]
+) -> str:
     winner = best[1].name
     if key[0] != best[0][0]:
         return f"lower level than {winner}"

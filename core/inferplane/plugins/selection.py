@@ -52,10 +52,12 @@ def probe(plugin: Plugin) -> Probe:
 
 
 def parse_device(text: str) -> tuple[str, tuple[int, ...]]:
-    """"name", "name:0" or "name:0,2" -> name and indices (none given: empty)."""
+    """ "name", "name:0" or "name:0,2" -> name and indices (none given: empty)."""
     name, _, rest = text.strip().partition(":")
     if not name:
-        raise BadDevice(f"--device is {text!r}; write NAME or NAME:INDEX,... for example cpu or cpu:0")
+        raise BadDevice(
+            f"--device is {text!r}; write NAME or NAME:INDEX,... for example cpu or cpu:0"
+        )
     if not rest:
         if ":" in text:
             raise BadDevice(f"--device {text!r} has no index after ':'; for example {name}:0,1")
@@ -63,7 +65,9 @@ def parse_device(text: str) -> tuple[str, tuple[int, ...]]:
     try:
         indices = tuple(int(piece) for piece in rest.split(","))
     except ValueError:
-        raise BadDevice(f"--device {text!r}: {rest!r} is not a list of indices such as 0,1") from None
+        raise BadDevice(
+            f"--device {text!r}: {rest!r} is not a list of indices such as 0,1"
+        ) from None
     if len(set(indices)) != len(indices) or min(indices) < 0:
         raise BadDevice(f"--device {text!r}: indices must differ and be 0 or more")
     return name, indices

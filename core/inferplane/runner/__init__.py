@@ -1,0 +1,1 @@
+"""Batches of integers to tensors, forward, sample."""

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from inferplane.batch import Batch, NewRow, StepResult, TokenLogprobs
 from inferplane.cache.manager import KVCache
 from inferplane.cache.node import Node
 from inferplane.errors import UserError
 
 from .policy import Policy
-from .request import Batch, Finish, NewRow, Output, Request, StepResult, TokenLogprobs
+from .request import Finish, Output, Request
 from .slots import STOP_COLUMNS, Slots
 from .waiting import Waiting
 
@@ -146,7 +147,9 @@ class Scheduler:
             request = self.waiting.first()
             if not self.slots.free and not self._displace(request, busy):
                 break
-            path = [] if request.wants_prompt else self.cache.match(request.tokens, request.namespace)
+            path = (
+                [] if request.wants_prompt else self.cache.match(request.tokens, request.namespace)
+            )
             spare = len(self.slots.order)  # a page each, so that decoding goes on for a while
             if not self.cache.fits(path, len(request.tokens) + 1, spare):
                 if self._displace(request, busy):
@@ -175,6 +178,7 @@ class Scheduler:
             prompt_length=request.prompt_length,
             sampling=request.sampling,
             wants_prompt=request.wants_prompt,
+            stop_ids=request.stop_ids,
         )
         self._new.append(row)
         return slot

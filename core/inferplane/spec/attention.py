@@ -52,8 +52,6 @@ class AttentionMetadata:
         return len(self.context_lens)
 
 
-
-
 class AttentionKernel(ABC):
     """Base of attention kernels. Made by `factory(request)`, one for all layers of a group.
 

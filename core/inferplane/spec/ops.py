@@ -85,7 +85,10 @@ OPS: dict[str, OpSchema] = {
         result="T,C twice",
     ),
     "model": OpSchema(
-        request=r.ModelRequest, call="(step, slots, packed) -> hidden_TC", result="T,C", provisional=True
+        request=r.ModelRequest,
+        call="(step, slots, packed) -> hidden_TC",
+        result="T,C",
+        provisional=True,
     ),
     "sample": OpSchema(
         request=r.SampleRequest, call="(logits_BV, inputs) -> SampleOutput", mutates=("logits_BV",)

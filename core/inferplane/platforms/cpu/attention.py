@@ -67,7 +67,9 @@ class FlashAttention(AttentionKernel):
             runs.append((start + skip, start + min((b - a) * page, end - (low + a) * page)))
         return runs
 
-    def _masked(self, pages: np.ndarray, new: int, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def _masked(
+        self, pages: np.ndarray, new: int, length: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """(slots [L'], additive mask [N, L']) of the tokens that any of the new ones reads."""
         page, window = self.request.page_size, self.request.window
         begin = max(0, length - new - window + 1)

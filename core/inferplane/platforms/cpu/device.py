@@ -29,7 +29,6 @@ PROFILES = (
 )
 
 
-
 def probe() -> Probe:
     """There is always one, with the memory that this process may use."""
     total = memory_info().total_bytes

@@ -21,9 +21,7 @@ def sample(request: SampleRequest) -> Callable[[torch.Tensor, SampleInputs], Sam
         raw_BV = logits_BV.clone() if inputs.logprobs >= 0 else None
         adjust(logits_BV, inputs)
         tokens_B = _among_best(logits_BV, inputs)
-        output = SampleOutput(
-            tokens_B=choose(logits_BV, inputs) if tokens_B is None else tokens_B
-        )
+        output = SampleOutput(tokens_B=choose(logits_BV, inputs) if tokens_B is None else tokens_B)
         if raw_BV is not None:
             report(raw_BV, inputs.logprobs, output)
         return output

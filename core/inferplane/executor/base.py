@@ -1,0 +1,39 @@
+"""What the engine asks of an executor."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from inferplane.batch import Batch, StepResult
+
+
+class Pending(ABC):
+    """A launched batch. `result` blocks until it is computed, and raises what the kernels raised."""
+
+    @abstractmethod
+    def result(self) -> StepResult: ...
+
+
+class Done(Pending):
+    """A batch that was computed while it was launched."""
+
+    def __init__(self, result: StepResult | None, error: Exception | None = None) -> None:
+        self._result, self._error = result, error
+
+    def result(self) -> StepResult:
+        if self._error is not None:
+            raise self._error
+        assert self._result is not None
+        return self._result
+
+
+class Executor(ABC):
+    """depth: batches that may be launched before the first is committed."""
+
+    depth = 1
+
+    @abstractmethod
+    def launch(self, batch: Batch) -> Pending: ...
+
+    def close(self) -> None:
+        """(optional) Gives back what it holds."""

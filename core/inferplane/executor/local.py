@@ -1,0 +1,99 @@
+"""One rank in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from inferplane.batch import Batch
+from inferplane.formats.checkpoint import Checkpoint
+from inferplane.formats.dummy import DummyStore
+from inferplane.layers.builder import Builder
+from inferplane.layers.source import SharedTensors, SiteSource, TensorStore
+from inferplane.planning.plan import Plan
+from inferplane.plugins.binding import bind
+from inferplane.plugins.site import Site
+from inferplane.runner.runner import Runner
+from inferplane.spec import AttentionLimits, Device, WeightPart
+from inferplane.spec.torch_types import torch_dtype
+
+from .base import Done, Executor, Pending
+
+Progress = Callable[[int, int], None]
+
+
+class LocalExecutor(Executor):
+    """Loads the model, and computes a batch while it is launched."""
+
+    def __init__(self, plan: Plan, progress: Progress | None = None) -> None:
+        """progress: called with (bytes read, bytes in all) while weights are loaded."""
+        if plan.effective["threads"]:
+            torch.set_num_threads(plan.effective["threads"])
+        self.plan = plan
+        self.device = plan.catalog.device()
+        self.device.activate()
+        self.runner = load_runner(plan, self.device, progress)
+
+    def launch(self, batch: Batch) -> Pending:
+        try:
+            return Done(self.runner.run(batch))
+        except Exception as error:
+            return Done(None, error)
+
+
+def load_runner(plan: Plan, device: Device, progress: Progress | None) -> Runner:
+    """Reads the weights, prepares them for the chosen kernels, and allocates the KV cache."""
+    target = device.torch_device
+    store = open_store(plan, target)
+    counted = Counted(store, plan.root, progress) if progress else store
+    context = plan.context()
+    context.resolution = plan.resolution
+    context.device = target
+    shared = SharedTensors(plan.root)
+    context.source = lambda site: SiteSource(site, counted, target, shared)
+    with torch.inference_mode():
+        model = plan.model_class(plan.config, Builder(context))
+    if isinstance(store, Checkpoint):
+        store.close()
+    plain, full = (bind(choice) for choice in plan.samplers)
+    limits = AttentionLimits(
+        max_rows=plan.effective["max_num_seqs"],
+        max_tokens=plan.effective["max_num_batched_tokens"],
+        max_context=plan.effective["max_model_len"],
+    )
+    runner = Runner(
+        model,
+        device,
+        plan.groups,
+        context.groups.slots,
+        limits,
+        (plain, full),
+        plan.config.vocab,
+    )
+    runner.allocate(plan.budget.pages)
+    return runner
+
+
+def open_store(plan: Plan, target: torch.device) -> TensorStore:
+    """The checkpoint, checked against the model; or random numbers."""
+    if plan.effective["load_format"] == "dummy":
+        return DummyStore(target, torch_dtype(plan.effective["dtype"]))
+    checkpoint = Checkpoint(plan.folder)
+    checkpoint.check(plan.root.needs(), tied=any(n.tied_to for n in plan.root.needs()))
+    return checkpoint
+
+
+class Counted:
+    """A store that reports how much of the model was read."""
+
+    def __init__(self, store: TensorStore, root: Site, progress: Progress) -> None:
+        self.store, self.progress = store, progress
+        self.total = sum(need.bytes for need in root.needs() if not need.tied_to)
+        self.read_bytes = 0
+
+    def read(self, part: WeightPart) -> torch.Tensor:
+        tensor = self.store.read(part)
+        self.read_bytes = min(self.total, self.read_bytes + tensor.nbytes)
+        self.progress(self.read_bytes, self.total)
+        return tensor

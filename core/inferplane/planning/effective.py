@@ -1,0 +1,94 @@
+"""Effective settings: what runs, and where each value came from. Pure functions of data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from inferplane.errors import UserError
+from inferplane.spec import DTYPE_BITS, DeviceProps, SettingProposal
+
+_DEFAULT_BATCHED_TOKENS = 2048
+_FALLBACK_ORDER = ("bf16", "fp16", "fp32")
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A setting's value and its source, for people."""
+
+    value: Any
+    source: str
+
+
+class Effective:
+    """Effective values by name: `effective["dtype"]` is the value, `.values` has the sources."""
+
+    def __init__(self, values: Mapping[str, Value]) -> None:
+        self.values = dict(values)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name].value
+
+    def with_value(self, name: str, value: Any, source: str) -> Effective:
+        return Effective({**self.values, name: Value(value, source)})
+
+
+def resolve(
+    given: Mapping[str, Any],
+    sources: Mapping[str, str],
+    proposals: Sequence[tuple[str, SettingProposal]],
+    props: DeviceProps,
+    checkpoint_dtype: str,
+    max_positions: int,
+) -> Effective:
+    """Fills what users left open. Users' own values win over platforms' proposals, those over
+    defaults. Raises UserError for a value that the device cannot have.
+
+    given: all settings, defaults included. sources: of those that a user gave.
+    """
+    values = {name: Value(v, sources.get(name, "default")) for name, v in given.items()}
+    for plugin, proposal in proposals:
+        if proposal.key not in values:
+            raise UserError(f"plugin {plugin!r} proposes {proposal.key!r}, which is no setting")
+        if proposal.key not in sources:
+            values[proposal.key] = Value(proposal.value, f"{plugin}: {proposal.reason}")
+    effective = Effective(values)
+    effective = _dtype(effective, props, checkpoint_dtype)
+    if effective["kv_dtype"] is None:
+        effective = effective.with_value("kv_dtype", effective["dtype"], "dtype")
+    if effective["max_num_batched_tokens"] is None:
+        tokens = max(_DEFAULT_BATCHED_TOKENS, effective["max_num_seqs"])
+        effective = effective.with_value("max_num_batched_tokens", tokens, "default")
+    elif "max_num_batched_tokens" not in sources:
+        tokens = max(effective["max_num_batched_tokens"], effective["max_num_seqs"])
+        source = effective.values["max_num_batched_tokens"].source
+        effective = effective.with_value("max_num_batched_tokens", tokens, source)
+    length = effective["max_model_len"]
+    if length is None:
+        return effective.with_value("max_model_len", max_positions, "checkpoint")
+    if length > max_positions:
+        raise UserError(
+            f"max-model-len is {length}; the model was made for {max_positions} positions"
+        )
+    return effective
+
+
+def _dtype(effective: Effective, props: DeviceProps, checkpoint: str) -> Effective:
+    asked = effective["dtype"]
+    if asked is not None:
+        for name in (asked, effective["kv_dtype"] or asked):
+            if name not in DTYPE_BITS:
+                raise UserError(f"dtype {name!r} is not known; known: {', '.join(DTYPE_BITS)}")
+        if asked not in props.dtypes:
+            raise UserError(
+                f"dtype is {asked}; {props.name} computes with {', '.join(sorted(props.dtypes))}"
+            )
+        return effective
+    if checkpoint in props.dtypes:
+        return effective.with_value("dtype", checkpoint, "checkpoint")
+    for name in _FALLBACK_ORDER:
+        if name in props.dtypes:
+            reason = f"checkpoint is {checkpoint}, which the device does not compute with"
+            return effective.with_value("dtype", name, reason)
+    raise UserError(f"{props.name} has no floating-point type for this model")

@@ -1,0 +1,97 @@
+"""How many pages of KV fit. Pure arithmetic; all sizes in bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from inferplane.errors import UserError
+from inferplane.spec import GiB, KVGroup, MemoryInfo, MiB, dtype_bytes
+
+from .effective import Effective
+
+
+@dataclass(frozen=True, slots=True)
+class KVBudget:
+    """pages: of each group. token_bytes: of one token over all layers. tokens: that fit.
+
+    workspace: set aside for activations. max_model_len: after shrinking to what fits.
+    """
+
+    pages: tuple[int, ...]
+    token_bytes: float
+    tokens: int
+    workspace: int
+    max_model_len: int
+    source: str
+
+
+def kv_budget(
+    effective: Effective,
+    groups: Sequence[KVGroup],
+    config: Any,
+    memory: MemoryInfo,
+    weight_bytes: int,
+) -> KVBudget:
+    """Raises UserError, with the numbers, when not even one page a request fits."""
+    token_bytes = sum(group.page_bytes / group.page_size for group in groups)
+    workspace = workspace_bytes(effective, config)
+    if effective["num_pages"] is not None:
+        pages, source = [effective["num_pages"]] * len(groups), "num-pages"
+    else:
+        room, source = _room(effective, memory, weight_bytes + workspace)
+        # more than every slot at full length is of no use without a prefix cache
+        useful = effective["max_num_seqs"] * effective["max_model_len"]
+        if effective["enable_prefix_caching"]:
+            useful *= 2
+        tokens = min(int(room / token_bytes), useful)
+        pages = [tokens // group.page_size for group in groups]
+    tokens = min(count * group.page_size for count, group in zip(pages, groups, strict=True))
+    if tokens < 2:
+        raise UserError(
+            f"no memory is left for KV: {memory.total_bytes / GiB:.1f} GiB in all, of which "
+            f"{effective['memory_fraction']:.0%} may be used; weights take "
+            f"{weight_bytes / GiB:.2f} GiB and activations {workspace / MiB:.0f} MiB; "
+            "raise --memory-fraction, or set --kv-memory"
+        )
+    return KVBudget(
+        tuple(pages),
+        token_bytes,
+        tokens,
+        workspace,
+        _length(effective, tokens),
+        source,
+    )
+
+
+def _room(effective: Effective, memory: MemoryInfo, taken: int) -> tuple[int, str]:
+    if effective["kv_memory"] is not None:
+        return effective["kv_memory"], "kv-memory"
+    share = int(memory.total_bytes * effective["memory_fraction"])
+    free = int(memory.free_bytes * min(1.0, effective["memory_fraction"] + 0.1))
+    source = f"{effective['memory_fraction']:.0%} of {memory.total_bytes / GiB:.1f} GiB"
+    return max(0, min(share, free) - taken), source
+
+
+def _length(effective: Effective, tokens: int) -> int:
+    length: int = effective["max_model_len"]
+    if length <= tokens:
+        return length
+    source = effective.values["max_model_len"].source
+    if source in ("checkpoint", "default"):
+        return tokens
+    raise UserError(
+        f"max-model-len is {length}, the KV cache holds {tokens} tokens: lower --max-model-len, "
+        "or raise --num-pages, --kv-memory or --memory-fraction"
+    )
+
+
+def workspace_bytes(effective: Effective, config: Any) -> int:
+    """Activations of the largest step, with room for temporaries, and logits in fp32."""
+    element = dtype_bytes(effective["dtype"])
+    widest = 2 * config.intermediate + 4 * config.hidden + 4 * config.heads * config.head_dim
+    activations = effective["max_num_batched_tokens"] * widest * element * 2
+    logits = effective["max_num_seqs"] * config.vocab * 4 * 3
+    return ceil(activations + logits)
