@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
-from inferplane.engine.build import build_engine, build_requests
+from inferplane.engine.build import build_engine
 from inferplane.engine.outputs import Delta, Pending, RequestOutput
-from inferplane.engine.requests import Prompt
+from inferplane.engine.requests import Prompt, build_requests
 from inferplane.errors import UserError
 from inferplane.params import SamplingParams
 from inferplane.planning.plan import make_plan

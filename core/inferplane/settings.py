@@ -88,6 +88,12 @@ class Settings(BaseSettings):
         return DTYPES.get(value, value) if value else None
 
     @classmethod
+    def restore(cls, fields: dict[str, Any]) -> Settings:
+        """Settings that were validated in another process; this one's variables play no part."""
+        plain = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+        return cls.model_construct(**plain)
+
+    @classmethod
     def settings_customise_sources(
         cls,
         settings_cls: type[BaseSettings],

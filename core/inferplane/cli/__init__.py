@@ -1,0 +1,1 @@
+"""The `inferplane` command: a file a command. Nothing heavy is imported before a command runs."""

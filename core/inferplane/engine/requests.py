@@ -11,6 +11,7 @@ import numpy as np
 
 from inferplane.errors import UserError
 from inferplane.params import SamplingParams
+from inferplane.planning.plan import Plan
 from inferplane.scheduler.request import Request
 
 from .outputs import Completion, Pending
@@ -104,3 +105,14 @@ class RequestMaker:
                 f"{self.max_length - 1}, with one left to generate (max-model-len is "
                 f"{self.max_length})"
             )
+
+def build_requests(plan: Plan) -> RequestMaker:
+    """The front end of a plan: tokenizer and request checks, no device."""
+    tokenizer = None if plan.settings.skip_tokenizer_init else Tokenizer(plan.folder)
+    return RequestMaker(
+        tokenizer,
+        plan.config.vocab,
+        plan.config.eos,
+        plan.effective["max_model_len"],
+        plan.settings.seed,
+    )

@@ -30,7 +30,7 @@ from inferplane.spec import (
 from .context import BuildContext
 from .embedding import Embedding
 from .linear import Linear, by_tokens
-from .norm import AddNorm, Norm
+from .norm import AddNorm, FirstNorm, Norm
 from .parts import rows_need, whole
 from .rotary import Rope, table
 from .wrappers import Block
@@ -169,20 +169,21 @@ class Builder:
             return None
         return Norm(self._kernel(site), self._read(site, "weight"))
 
-    def add_norm(self, name: str, size: int, eps: float) -> AddNorm | Any:
-        """RMS norm of x + residual; without a residual, of x alone."""
-        both = self._norm_site(name, "norm.add_rms", size, eps)
-        plain = self._norm_site(name, "norm.rms", size, eps, suffix="#plain")
-        plain.weights.clear()
+    def add_norm(
+        self, name: str, size: int, eps: float, *, first: bool = False
+    ) -> AddNorm | FirstNorm | Any:
+        """RMS norm of x + residual. first: there is no residual yet, so of x alone."""
+        both = self._norm_site(name, "norm.rms" if first else "norm.add_rms", size, eps)
         if not self.context.building:
             return None
-        return AddNorm(self._kernel(both), self._kernel(plain), self._read(both, "weight"))
+        weight = self._read(both, "weight")
+        return (FirstNorm if first else AddNorm)(self._kernel(both), weight)
 
-    def _norm_site(self, name: str, op: str, size: int, eps: float, suffix: str = "") -> Site:
+    def _norm_site(self, name: str, op: str, size: int, eps: float) -> Site:
         request = NormRequest(
             op=op, device=self.context.props, size=size, dtype=self.context.dtype, eps=eps
         )
-        site = self._leaf(name + suffix, request)
+        site = self._leaf(name, request)
         site.weights.append(whole("weight", self._path(name), (size,), self.context.dtype))
         return site
 

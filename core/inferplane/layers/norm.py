@@ -20,16 +20,20 @@ class Norm:
 
 
 class AddNorm:
-    """(norm(x + residual), x + residual); the first layer has no residual yet."""
+    """(norm(x + residual), x + residual)."""
 
-    __slots__ = ("kernel", "plain", "weight")
+    __slots__ = ("kernel", "weight")
 
-    def __init__(self, kernel: Callable[..., Any], plain: Callable[..., Any], weight: Any) -> None:
+    def __init__(self, kernel: Callable[..., Any], weight: Any) -> None:
         self.kernel = kernel
-        self.plain = plain
         self.weight = weight
 
     def __call__(self, x_TC: Any, residual_TC: Any) -> tuple[Any, Any]:
-        if residual_TC is None:
-            return self.plain(x_TC, self.weight), x_TC
         return self.kernel(x_TC, residual_TC, self.weight)
+
+
+class FirstNorm(AddNorm):
+    """(norm(x), x): the first layer has no residual yet."""
+
+    def __call__(self, x_TC: Any, residual_TC: Any) -> tuple[Any, Any]:
+        return self.kernel(x_TC, self.weight), x_TC

@@ -18,7 +18,9 @@ class DecoderLayer:
     """Norm, attention, norm, MLP, with the residual added inside the norms."""
 
     def __init__(self, config: DecoderConfig, index: int, build: Builder) -> None:
-        self.norm_in = build.add_norm("input_layernorm", config.hidden, config.norm_eps)
+        self.norm_in = build.add_norm(
+            "input_layernorm", config.hidden, config.norm_eps, first=index == 0
+        )
         self.attention = attention_block(build, "self_attn", attention_config(config, index))
         self.norm_mlp = build.add_norm("post_attention_layernorm", config.hidden, config.norm_eps)
         self.mlp = gated_mlp(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from inferplane.errors import nearest
 from inferplane.spec import (
     OPS,
     Candidate,
@@ -15,8 +16,9 @@ from inferplane.spec import (
     SettingProposal,
 )
 
-from .discovery import Plugin
+from .discovery import CORE_DISTRIBUTION, Plugin
 from .errors import BadHook, PluginError
+from .resolution import LEVELS, REFERENCE, is_reference
 from .selection import Selection
 
 CANDIDATE_HOOKS = (
@@ -47,32 +49,28 @@ class Catalog:
         for plugin in self.plugins:
             try:
                 offered = [c for hook in CANDIDATE_HOOKS for c in self._offers(plugin, hook)]
-                for candidate in offered:
-                    other = owners.setdefault((candidate.op, candidate.name), plugin)
-                    if other is not plugin or offered.count(candidate) > 1:
-                        raise BadHook(
-                            f"{plugin.label} offers {candidate.op} {candidate.name}, which "
-                            f"{other.label} offers already"
-                        )
+                _check_names(plugin, offered, owners)
             except PluginError as error:
                 if plugin is self.selection.plugin:
                     raise
                 self.warnings.append(str(error))
                 continue
+            owners.update({(c.op, c.name): plugin for c in offered})
             found += offered
         return found
 
     def _offers(self, plugin: Plugin, hook: str) -> list[Candidate]:
-        offered = plugin.call(hook, props=self.props) or []
+        offered = plugin.call(hook, props=self.props)
+        if offered is None:
+            return []
+        if not isinstance(offered, list | tuple):
+            raise BadHook(f"{plugin.label}: {hook} gave {type(offered).__name__}, not a list")
         for candidate in offered:
             if not isinstance(candidate, Candidate):
                 raise BadHook(
                     f"{plugin.label}: {hook} gave {type(candidate).__name__}, not Candidate"
                 )
-            if candidate.op not in OPS:
-                raise BadHook(
-                    f"{plugin.label}: {candidate.name} is for {candidate.op!r}, not an op"
-                )
+            _check_offer(plugin, candidate)
         return list(offered)
 
     def device(self) -> Device:
@@ -96,13 +94,55 @@ class Catalog:
         return [
             (plugin.name, proposal)
             for plugin in self.plugins
-            for proposal in plugin.call("inferplane_settings", settings=settings, props=self.props)
-            or []
+            for proposal in self._ask(
+                plugin, "inferplane_settings", settings=settings, props=self.props
+            )
         ]
 
     def models(self) -> list[ModelSpec]:
         """Architectures that plugins add."""
-        return [m for plugin in self.plugins for m in plugin.call("inferplane_models") or []]
+        return [m for plugin in self.plugins for m in self._ask(plugin, "inferplane_models")]
+
+    def _ask(self, plugin: Plugin, hook: str, **arguments: Any) -> list[Any]:
+        """A hook's list. A feature plugin that raises gives nothing, and a warning."""
+        try:
+            return plugin.call(hook, **arguments) or []
+        except PluginError as error:
+            if plugin is self.selection.plugin:
+                raise
+            self.warnings.append(str(error))
+            return []
+
+
+def _check_offer(plugin: Plugin, candidate: Candidate) -> None:
+    label, name = plugin.label, candidate.name
+    if candidate.op not in OPS:
+        raise BadHook(
+            f"{label}: {name} is for {candidate.op!r}, not an op{nearest(candidate.op, OPS)}"
+        )
+    if candidate.level not in LEVELS:
+        raise BadHook(
+            f"{label}: {name} has the level {candidate.level!r}; levels: {', '.join(LEVELS)}"
+        )
+    if is_reference(candidate) and plugin.distribution != CORE_DISTRIBUTION:
+        raise BadHook(f"{label}: {name}: names with {REFERENCE!r} are the core's")
+
+
+def _check_names(
+    plugin: Plugin, offered: Sequence[Candidate], owners: Mapping[tuple[str, str], Plugin]
+) -> None:
+    """A name is one candidate of an op, so that pins and reasons are about one kernel."""
+    seen = set()
+    for candidate in offered:
+        key = candidate.op, candidate.name
+        if key in owners:
+            raise BadHook(
+                f"{plugin.label} offers {candidate.op} {candidate.name}, which "
+                f"{owners[key].label} offers already"
+            )
+        if key in seen:
+            raise BadHook(f"{plugin.label} offers {candidate.op} {candidate.name} twice")
+        seen.add(key)
 
 
 def _features(plugins: Sequence[Plugin], platform: str) -> list[Plugin]:

@@ -161,8 +161,13 @@ def _check_group(plugin: Plugin) -> None:
     theirs = plugin.group.rsplit("v", 1)[1]
     raise ContractMismatch(
         f"{plugin.label} was built for contract {theirs}.x, this core has "
-        f"{SPEC_VERSION[0]}.{SPEC_VERSION[1]}: {_remedy(plugin, theirs > str(SPEC_VERSION[0]))}"
+        f"{SPEC_VERSION[0]}.{SPEC_VERSION[1]}: {_remedy(plugin, _number(theirs) > SPEC_VERSION[0])}"
     )
+
+
+def _number(major: str) -> int:
+    """For comparing: "10" is newer than "9". What is no number is no released contract."""
+    return int(major) if major.isdecimal() else -1
 
 
 def _remedy(plugin: Plugin, theirs_is_newer: bool) -> str:

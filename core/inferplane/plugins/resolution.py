@@ -276,6 +276,8 @@ def ask(candidate: Candidate, request: Request) -> Support:
         return Support.no(f"its supports() raised {type(error).__name__}: {error}")
     if not isinstance(support, Support):
         return Support.no(f"its supports() returned {type(support).__name__}, not Support")
+    if not support.ok and not support.reason.strip():
+        return Support.no("its supports() refused without a reason")
     return support
 
 

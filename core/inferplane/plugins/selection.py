@@ -43,7 +43,7 @@ def probe(plugin: Plugin) -> Probe:
     assert plugin.platform is not None
     try:
         result = plugin.platform.probe()
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a vendor library may even call sys.exit
         plugin.traceback = traceback.format_exc()
         return Probe.missing(f"its probe raised {type(error).__name__}: {error}")
     if not isinstance(result, Probe):
@@ -80,6 +80,8 @@ def select(plugins: Sequence[Plugin], device: str = "auto", target: str | None =
     """
     name, indices = parse_device(device)
     if name == "auto":
+        if indices:
+            raise BadDevice(f"--device {device!r}: auto takes no index; name the platform")
         if target:
             raise BadDevice(f"--target {target} needs --device NAME: profiles belong to a platform")
         return _select_auto(plugins)

@@ -1,0 +1,84 @@
+"""`inferplane devices`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def devices(
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+    verbose: bool = typer.Option(False, "-v", "--verbose", help="Show tracebacks."),
+) -> None:
+    """Show the platforms that are installed, their devices, and why others cannot be used."""
+    from inferplane.plugins.discovery import discover
+    from inferplane.settings import load_settings
+
+    settings, _ = load_settings({})
+    plugins = discover(settings.plugins)
+    rows = [describe(plugin) for plugin in plugins]
+    if as_json:
+        import json
+
+        print(json.dumps(rows, indent=2))
+        return
+    from .show import console, size, table
+
+    shown = table("platform", "package", "contract", "devices", "state")
+    for row in rows:
+        names = "\n".join(
+            f"{d['index']}: {d['name']}, {size(d['memory_bytes'])}" for d in row["devices"]
+        )
+        package = f"{row['distribution']} {row['version']}"
+        kind = row["name"] if row["kind"] != "feature" else f"{row['name']} (kernels)"
+        shown.add_row(kind, package, row["contract"] or "?", names or "–", row["state"])
+    out = console()
+    out.print(shown)
+    out.print("\n--device auto takes the available platform with the highest score.")
+    for plugin in plugins:
+        for warning in plugin.warnings:
+            out.print(f"warning: {plugin.label}: {warning}")
+        if verbose and plugin.traceback:
+            out.print(f"\n{plugin.label}:", style="bold")
+            out.print(plugin.traceback, markup=False)
+
+
+def describe(plugin: Any) -> dict[str, Any]:
+    """One plugin as JSON has it. Probes its devices."""
+    from inferplane.plugins.selection import probe
+
+    spec = plugin.spec
+    row: dict[str, Any] = {
+        "name": spec.name if spec else plugin.name,
+        "kind": "feature" if plugin.feature else "platform",
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "contract": ".".join(map(str, spec.api)) if spec else "",
+        "devices": [],
+        "state": str(plugin.error) if plugin.error else "ready",
+        "usable": plugin.ready,
+    }
+    if plugin.ready and plugin.platform:
+        found = probe(plugin)
+        row["score"] = plugin.platform.score
+        row["profiles"] = [p.profile for p in plugin.platform.profiles]
+        row["devices"] = [
+            {
+                "index": d.index,
+                "name": d.name,
+                "memory_bytes": d.memory_bytes,
+                "dtypes": sorted(d.dtypes),
+                "capabilities": sorted(d.capabilities),
+            }
+            for d in found.devices
+        ]
+        if not found.available:
+            row["usable"] = False
+            row["state"] = f"no device: {found.reason}"
+            if found.remedy:
+                row["state"] += f"; remedy: {found.remedy}"
+    return row

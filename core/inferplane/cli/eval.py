@@ -1,0 +1,78 @@
+"""`inferplane eval`."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import typer
+
+from .options import ENGINE, with_settings
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, no_args_is_help=True)
+
+
+@app.callback()
+def evaluations() -> None:
+    """Measure a model's accuracy."""
+
+
+@app.command()
+@with_settings(*ENGINE)
+def arithmetic(
+    model: str = typer.Option("tiny-arithmetic", "--model", help="Folder or name."),
+    questions: int = typer.Option(2000, "--questions", min=2, help="Held-out questions."),
+    at_least: float = typer.Option(0.0, "--at-least", help="End with 1 below this share."),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+    flags: Any = None,
+    config: Any = None,
+) -> None:
+    """Ask held-out sums, half of them after 40 to 60 solved ones, and count right answers."""
+    from inferplane import LLM, SamplingParams
+    from inferplane.settings import load_settings
+    from inferplane.testing.arithmetic import evaluation_set, is_right
+
+    from .show import console, loading, table
+
+    settings, _ = load_settings({**flags, "model": model}, config)
+    given = {name: getattr(settings, name) for name in settings.model_fields_set}
+    with loading() as progress:
+        llm = LLM(**given, progress=progress)
+    asked = evaluation_set(questions)
+    begin = time.perf_counter()
+    with llm:
+        params = SamplingParams(temperature=0.0, max_tokens=8, stop=("\n",))
+        outputs = llm.generate([prompt for prompt, _ in asked], params)
+        llm.check_invariants()
+    seconds = time.perf_counter() - begin
+    rows = []
+    for name, long in (("without examples", False), ("after 40 to 60 examples", True)):
+        pairs = [(o, a) for (p, a), o in zip(asked, outputs, strict=True) if ("\n" in p) == long]
+        right = sum(is_right(o.outputs[0].text, answer) for o, answer in pairs)
+        tokens = sum(len(o.prompt_token_ids) for o, _ in pairs)
+        rows.append({"prompts": name, "right": right, "of": len(pairs), "prompt_tokens": tokens})
+    right, total = sum(r["right"] for r in rows), sum(r["of"] for r in rows)
+    result = {
+        "model": llm.plan.model_name,
+        "device": llm.plan.catalog.props.name,
+        "dtype": llm.plan.effective["dtype"],
+        "accuracy": right / total,
+        "right": right,
+        "of": total,
+        "seconds": seconds,
+        "preemptions": llm.engine.scheduler.preemptions,
+        "parts": rows,
+    }
+    if as_json:
+        print(json.dumps(result, indent=2))
+    else:
+        shown = table("prompts", "right", "of", "accuracy", "prompt tokens")
+        for row in [*rows, {"prompts": "all", "right": right, "of": total, "prompt_tokens": ""}]:
+            share = f"{row['right'] / row['of']:.2%}"
+            tokens = str(row["prompt_tokens"])
+            shown.add_row(row["prompts"], str(row["right"]), str(row["of"]), share, tokens)
+        console().print(shown)
+        console().print(f"{result['dtype']} on {result['device']}, {seconds:.1f} s")
+    if right / total < at_least:
+        raise typer.Exit(1)

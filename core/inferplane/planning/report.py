@@ -1,0 +1,105 @@
+"""A plan as plain data, for `explain`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from inferplane.plugins.resolution import Choice, is_reference
+
+from .plan import Plan
+
+_HIDDEN = ("api_key",)
+
+
+def report(plan: Plan) -> dict[str, Any]:
+    """JSON-ready. Rows of equal requests are joined, with the number of their sites."""
+    platform, effective = plan.selection.platform, plan.effective
+    return {
+        "model": plan.model_name,
+        "architecture": plan.config.architecture,
+        "platform": {
+            "name": platform.name,
+            "version": plan.selection.plugin.version,
+            "contract": ".".join(map(str, platform.api)),
+            "device": plan.catalog.props.name,
+            "planning": plan.selection.planning,
+            "reason": plan.selection.reason,
+        },
+        "memory": {
+            "weight_bytes": plan.weight_bytes,
+            "packed_copies_bytes": plan.extra_bytes,
+            "kv_bytes_per_token": plan.budget.token_bytes,
+            "kv_tokens": plan.budget.tokens,
+            "kv_pages": list(plan.budget.pages),
+            "workspace_bytes": plan.budget.workspace,
+            "source": plan.budget.source,
+            "device_total_bytes": plan.memory.total_bytes,
+            "device_free_bytes": plan.memory.free_bytes,
+            "device_source": plan.memory.source,
+        },
+        "groups": [
+            {
+                "name": group.name,
+                "layers": len(group.layers),
+                "page_size": group.page_size,
+                "layout": group.layout.name,
+                "page_bytes": group.page_bytes,
+            }
+            for group in plan.groups
+        ],
+        "ops": _rows(plan),
+        "settings": {
+            name: {"value": item.value, "source": item.source}
+            for name, item in effective.values.items()
+            if name not in _HIDDEN
+        },
+        "warnings": plan.warnings + _fallbacks(plan),
+    }
+
+
+def _rows(plan: Plan) -> list[dict[str, Any]]:
+    rows: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for choice in plan.resolution.choices.values():
+        key = (choice.request.op, choice.request.describe(), choice.names)
+        if key not in rows:
+            rows[key] = _row(choice)
+        rows[key]["sites"] += 1
+    return list(rows.values())
+
+
+def _row(choice: Choice) -> dict[str, Any]:
+    return {
+        "op": choice.request.op,
+        "request": choice.request.describe(),
+        "sites": 0,
+        "kernel": choice.names,
+        "level": choice.candidate.level,
+        "verified": "not run",
+        "fallback": choice.falls_back,
+        "rejected": [
+            {
+                "kernel": r.candidate.name,
+                "reason": r.reason,
+                **({"instead": r.instead} if r.instead else {}),
+            }
+            for r in choice.rejected
+        ],
+    }
+
+
+def _fallbacks(plan: Plan) -> list[str]:
+    ops = sorted(
+        {
+            c.request.op
+            for c in plan.resolution.choices.values()
+            for _, candidate in c.ranges
+            if is_reference(candidate)
+        }
+    )
+    if not ops:
+        return []
+    count = len(plan.resolution.fallbacks)
+    return [
+        f"{count} site{'s' * (count > 1)} run on reference kernels ({', '.join(ops)}): "
+        "--strict would refuse"
+    ]

@@ -1,0 +1,165 @@
+"""Fixtures for all tests: tiny random checkpoints, one thread."""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+VOCAB = 300
+_SIZES: dict[str, Any] = {
+    "vocab_size": VOCAB,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": False,
+    "bos_token_id": None,
+    "eos_token_id": None,
+    "pad_token_id": 0,
+}
+_ROPE = {"rope_theta": 10000.0, "original_max_position_embeddings": 128}
+CHECKPOINTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("Llama", {"max_position_embeddings": 512}),
+    "llama-tied": ("Llama", {"tie_word_embeddings": True, "num_key_value_heads": 4}),
+    "llama-one-kv-head": ("Llama", {"num_key_value_heads": 1, "num_hidden_layers": 3}),
+    "llama-head-size": ("Llama", {"head_dim": 32}),
+    "llama-biased": ("Llama", {"attention_bias": True, "mlp_bias": True}),
+    "llama-llama3-rope": (
+        "Llama",
+        {
+            "rope_parameters": {
+                **_ROPE,
+                "rope_type": "llama3",
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+            }
+        },
+    ),
+    "llama-linear-rope": (
+        "Llama",
+        {"rope_parameters": {"rope_theta": 10000.0, "rope_type": "linear", "factor": 4.0}},
+    ),
+    "llama-yarn-rope": (
+        "Llama",
+        {"rope_parameters": {**_ROPE, "rope_type": "yarn", "factor": 4.0}},
+    ),
+    "mistral": ("Mistral", {"sliding_window": 24}),
+    "qwen2": ("Qwen2", {}),
+    "qwen2-windows": (
+        "Qwen2",
+        {
+            "num_hidden_layers": 3,
+            "use_sliding_window": True,
+            "sliding_window": 24,
+            "max_window_layers": 1,
+            "tie_word_embeddings": True,
+        },
+    ),
+    "qwen3": ("Qwen3", {"head_dim": 32, "tie_word_embeddings": True}),
+    "qwen3-untied": ("Qwen3", {"head_dim": 16, "num_hidden_layers": 3}),
+}
+
+
+def make_model(name: str, seed: int = 0) -> Any:
+    """A transformers model in fp32, with weights that make its logits differ clearly."""
+    import torch
+    import transformers
+
+    torch.set_num_threads(1)
+    family, changes = CHECKPOINTS[name]
+    config = getattr(transformers, f"{family}Config")(**(_SIZES | changes))
+    model: Any = getattr(transformers, f"{family}ForCausalLM")(config).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for key, weight in model.named_parameters():
+            if weight.dim() == 1:
+                mean = 0.0 if key.endswith("bias") else 1.0
+                weight.normal_(mean, 0.2, generator=generator)
+            else:
+                weight.normal_(0.0, 2.0 * weight.shape[1] ** -0.5, generator=generator)
+    return model
+
+
+@pytest.fixture(scope="session")
+def transformers_model() -> Callable[[str], Any]:
+    """The model of a checkpoint by name, made once."""
+    made: dict[str, Any] = {}
+
+    def get(name: str) -> Any:
+        if name not in made:
+            made[name] = make_model(name)
+        return made[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def checkpoint(
+    tmp_path_factory: pytest.TempPathFactory, transformers_model: Callable[[str], Any]
+) -> Callable[[str], Path]:
+    """The folder of a checkpoint by name, saved once. Tests must not write there."""
+    saved: dict[str, Path] = {}
+
+    def get(name: str) -> Path:
+        if name not in saved:
+            saved[name] = tmp_path_factory.mktemp("checkpoints") / name
+            transformers_model(name).save_pretrained(saved[name])
+        return saved[name]
+
+    return get
+
+
+@pytest.fixture
+def changed_config(
+    checkpoint: Callable[[str], Path], tmp_path: Path
+) -> Callable[..., Path]:
+    """A copy of a checkpoint whose config.json has other values; None takes a key out."""
+
+    def make(name: str, **changes: Any) -> Path:
+        folder = tmp_path / name
+        folder.mkdir()
+        for path in checkpoint(name).iterdir():
+            if path.name != "config.json":
+                (folder / path.name).symlink_to(path)
+        config = json.loads((checkpoint(name) / "config.json").read_text()) | changes
+        kept = {key: value for key, value in config.items() if value is not None}
+        (folder / "config.json").write_text(json.dumps(kept))
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def make_llm(checkpoint: Callable[[str], Path]) -> Iterator[Callable[..., Any]]:
+    """An `LLM` of a checkpoint on the CPU in fp32. All are checked and closed after the test."""
+    from inferplane.llm import LLM
+
+    made: list[Any] = []
+
+    def make(model: str | Path = "qwen3", **settings: Any) -> Any:
+        folder = checkpoint(model) if isinstance(model, str) else model
+        defaults = {
+            "device": "cpu",
+            "dtype": "float32",
+            "page_size": 16,
+            "num_pages": 64,
+            "max_num_batched_tokens": 64,
+            "max_num_seqs": 8,
+            "skip_tokenizer_init": True,
+        }
+        made.append(LLM(model=str(folder), **(defaults | settings)))
+        return made[-1]
+
+    yield make
+    for llm in made:
+        llm.check_invariants()
+        llm.close()

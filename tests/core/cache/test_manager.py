@@ -1,0 +1,302 @@
+"""The KV cache under any order of requests, steps, failures and evictions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from inferplane.cache.manager import CacheGroup, KVCache
+from inferplane.spec import GroupKind
+
+from tests.fakes.kv import FULL, GROUPS, MIXED, Memory, Row, tokens
+
+SLOTS, LONGEST = 3, 24
+PREFIX = [0, 1, 1, 0, 1, 0, 0, 0, 1, 1, 1, 0, 1, 0, 1, 1]
+SLOT = st.integers(0, SLOTS - 1)
+TOKEN = st.integers(0, 1)
+SEED = st.tuples(st.integers(1, 12), st.lists(TOKEN, max_size=6))
+
+
+class CacheMachine(RuleBasedStateMachine):
+    """Rows reserve pages, then all of them step together, as the scheduler does it."""
+
+    @initialize(groups=st.sampled_from(sorted(GROUPS)))
+    def start(self, groups):
+        self.cache = KVCache(GROUPS[groups], SLOTS, LONGEST)
+        self.memory = Memory(self.cache)
+        self.rows: dict[int, Row] = {}
+
+    @rule(slot=SLOT, seed=SEED, namespace=st.sampled_from(["", "a"]), priority=st.integers(0, 1))
+    def open(self, slot, seed, namespace, priority):
+        if slot in self.rows:
+            return
+        length, own = seed
+        row = Row(namespace, PREFIX[:length] + own)
+        path = self.cache.match(tokens(row.tokens), namespace)
+        if not self.cache.fits(path, len(row.tokens) + 1):
+            return
+        row.done = row.end = self.cache.open(slot, path, namespace, priority)
+        assert row.done < len(row.tokens)
+        self.rows[slot] = row
+
+    @rule(slot=SLOT, count=st.integers(1, 9), token=TOKEN)
+    def reserve(self, slot, count, token):
+        """A chunk of a prompt, or one more token behind it."""
+        row = self.rows.get(slot)
+        if row is None or row.reserved or row.done >= LONGEST - 1:
+            return
+        if row.done == len(row.tokens):
+            row.tokens.append(token)
+        end = min(row.done + count, len(row.tokens))
+        before = self.cache.held[:, slot].copy()
+        self.cache.save_states(slot, row.done)
+        if not self.cache.extend(slot, end, room=4):
+            assert (self.cache.held[:, slot] == before).all()
+            assert self.short_of_pages({slot: end})
+            return
+        self.cache.store(slot, tokens(row.tokens[:end]))
+        row.end, row.reserved = end, True
+
+    @rule(chosen=st.sets(SLOT, min_size=1), token=TOKEN)
+    def decode(self, chosen, token):
+        """One token each for several rows at once."""
+        slots = [s for s in sorted(chosen) if s in self.rows and not self.rows[s].reserved]
+        slots = [s for s in slots if len(self.rows[s].tokens) == self.rows[s].done < LONGEST - 1]
+        ends = [self.rows[s].done + 1 for s in slots]
+        if not self.cache.grow(np.array(slots, np.int32), np.array(ends, np.int32)):
+            assert self.short_of_pages(dict(zip(slots, ends, strict=True)))
+            return
+        for slot, end in zip(slots, ends, strict=True):
+            row = self.rows[slot]
+            row.tokens.append(token)
+            row.end, row.reserved = end, True
+
+    @rule()
+    def step(self):
+        """The device computes what was reserved."""
+        self.memory.copy()
+        for slot, row in self.stepping():
+            self.memory.write(slot, row)
+        for slot, row in self.stepping():
+            self.memory.check(slot, row)
+            self.memory.step_states(slot, row)
+            row.done, row.reserved = row.end, False
+            self.cache.trim(slot, row.done)
+        self.cache.stored = []
+
+    @rule(copied=st.booleans())
+    def fail(self, copied):
+        """The step raises, before or after its copies: nothing that it wrote can be trusted."""
+        if copied:
+            self.memory.copy()
+        self.cache.copies = []
+        self.cache.forget(self.cache.stored)
+        self.cache.stored = []
+        for slot, row in self.stepping():
+            self.memory.write(slot, row, "garbage")
+            self.cache.close(slot)
+            del self.rows[slot]
+        for slot in list(self.rows):  # their copies may not have been made
+            self.cache.close(slot)
+            del self.rows[slot]
+
+    @rule(slot=SLOT)
+    def close(self, slot):
+        row = self.rows.get(slot)
+        if row is None or row.reserved:
+            return
+        self.cache.store(slot, tokens(row.tokens[: row.done]))
+        self.cache.close(slot)
+        del self.rows[slot]
+
+    @rule(share=st.floats(0, 1))
+    def evict(self, share):
+        for group, pool in enumerate(self.cache.pools):
+            wanted = pool.free + int(share * pool.evictable)
+            self.cache.tree.evict(group, wanted)
+            assert pool.free >= wanted
+
+    @rule()
+    def clear(self):
+        self.cache.clear()
+        assert all(pool.evictable == 0 for pool in self.cache.pools)
+
+    @invariant()
+    def pages_and_references_add_up(self):
+        self.cache.check()
+
+    @invariant()
+    def running_rows_can_read_what_they_need(self):
+        if not any(row.reserved for row in self.rows.values()) and not self.cache.copies:
+            for slot, row in self.rows.items():
+                self.memory.check(slot, row)
+
+    def stepping(self):
+        return [(slot, row) for slot, row in self.rows.items() if row.reserved]
+
+    def short_of_pages(self, ends):
+        """Whether some group really has too few pages that are free or could be."""
+        for group, pool in enumerate(self.cache.pools):
+            spec = self.cache.groups[group]
+            if spec.kind is GroupKind.STATE:
+                continue
+            held = self.cache.held[group]
+            need = sum(max(0, -(-end // spec.page_size) - held[s]) for s, end in ends.items())
+            if need > pool.free + pool.evictable:
+                return True
+        return False
+
+
+CacheMachine.TestCase.settings = settings(
+    max_examples=150,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+TestAnyOrder = CacheMachine.TestCase
+
+
+def run(cache: KVCache, slot: int, text: list[int], namespace: str = "") -> int:
+    """A request from its first token to its end; gives the tokens that were cached."""
+    path = cache.match(tokens(text), namespace)
+    cached = cache.open(slot, path, namespace)
+    assert cache.extend(slot, len(text))
+    cache.store(slot, tokens(text))
+    cache.close(slot)
+    return cached
+
+
+ROOMY = [CacheGroup(kind=GroupKind.FULL, page_size=4, pages=500)]
+TEXT = st.tuples(st.integers(0, 16), st.lists(TOKEN, min_size=1, max_size=8))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(TEXT, max_size=8), TEXT)
+def test_a_match_is_the_longest_stored_prefix_in_pages(stored, asked):
+    cache = KVCache(ROOMY, 1, LONGEST)
+    texts = [PREFIX[:length] + own for length, own in stored]
+    for text in texts:
+        run(cache, 0, text)
+    text = PREFIX[: asked[0]] + asked[1]
+    ends = range(0, len(text), 4)  # whole pages, and one token left to compute
+    known = {tuple(t[:end]) for t in texts for end in range(0, len(t) + 1, 4)}
+    wanted = max(end for end in ends if tuple(text[:end]) in known)
+    assert len(cache.match(tokens(text))) * 4 == wanted
+
+
+def test_the_last_token_of_a_prompt_is_left_to_compute():
+    cache = KVCache(ROOMY, 1, LONGEST)
+    run(cache, 0, PREFIX[:8])
+    assert run(cache, 0, PREFIX[:8]) == 4
+
+
+def test_namespaces_share_nothing():
+    cache = KVCache(ROOMY, 1, LONGEST)
+    run(cache, 0, PREFIX[:9], "tenant")
+    assert run(cache, 0, PREFIX[:9]) == 0
+    assert run(cache, 0, PREFIX[:9], "tenant") == 8
+
+
+def test_without_prefix_caching_nothing_is_kept():
+    cache = KVCache(ROOMY, 1, LONGEST, prefix_caching=False)
+    run(cache, 0, PREFIX[:9])
+    assert cache.match(tokens(PREFIX[:9])) == []
+    assert cache.pools[0].free == 500
+
+
+def test_capacity_is_what_the_smallest_group_holds():
+    assert KVCache(MIXED, SLOTS, LONGEST).capacity == 40
+
+
+def test_the_tree_page_is_the_least_common_multiple():
+    groups = [
+        CacheGroup(kind=GroupKind.FULL, page_size=4, pages=9),
+        CacheGroup(kind=GroupKind.FULL, page_size=6, pages=9),
+    ]
+    assert KVCache(groups, 1, LONGEST).tree.page == 12
+
+
+def test_extend_takes_nothing_when_one_group_is_full():
+    groups = [
+        CacheGroup(kind=GroupKind.FULL, page_size=4, pages=9),
+        CacheGroup(kind=GroupKind.WINDOW, page_size=4, pages=2, window=4),
+    ]
+    cache = KVCache(groups, 1, LONGEST)
+    cache.open(0, [])
+    assert not cache.extend(0, 12)
+    assert [pool.free for pool in cache.pools] == [9, 2]
+
+
+def test_extend_evicts_what_is_idle():
+    cache = KVCache(FULL, 2, 48)
+    run(cache, 0, PREFIX * 3)
+    assert cache.pools[0].free == 0
+    cache.open(0, [])
+    assert cache.extend(0, 8)
+
+
+def test_trim_frees_pages_behind_the_window():
+    cache = KVCache([CacheGroup(kind=GroupKind.WINDOW, page_size=4, pages=9, window=5)], 1, LONGEST)
+    cache.open(0, [])
+    cache.extend(0, 16)
+    cache.trim(0, 16)  # the next token reads 12 to 16
+    assert cache.tables[0][0, :4].tolist()[:3] == [-1, -1, -1]
+    assert cache.pools[0].free == 8
+
+
+def test_forget_takes_a_failed_step_out_of_the_tree():
+    cache = KVCache(FULL, 1, LONGEST)
+    cache.open(0, [])
+    cache.extend(0, 9)
+    cache.store(0, tokens(PREFIX[:9]))
+    cache.forget(cache.stored)
+    assert cache.match(tokens(PREFIX[:9])) == []
+    cache.check()
+
+
+class TestStates:
+    def cache(self, pages: int) -> KVCache:
+        groups = [
+            CacheGroup(kind=GroupKind.FULL, page_size=4, pages=20),
+            CacheGroup(kind=GroupKind.STATE, page_size=1, pages=pages),
+        ]
+        return KVCache(groups, 2, LONGEST)
+
+    def save(self, cache: KVCache) -> None:
+        """A request that saves its state at 8 tokens."""
+        cache.open(0, [])
+        cache.extend(0, 8)
+        cache.store(0, tokens(PREFIX[:8]))
+        cache.save_states(0, 8)
+        cache.close(0)
+        cache.copies = []
+
+    def test_are_resumed_where_they_were_saved(self):
+        cache = self.cache(3)
+        self.save(cache)
+        assert len(cache.match(tokens(PREFIX))) == 2
+
+    def test_are_not_resumed_elsewhere(self):
+        cache = self.cache(3)
+        self.save(cache)
+        assert cache.match(tokens(PREFIX[:8])) == []
+
+    def test_a_saved_one_is_copied_for_the_next_request(self):
+        cache = self.cache(3)
+        self.save(cache)
+        path = cache.match(tokens(PREFIX))
+        cache.open(0, path)
+        assert cache.copies == [(1, int(path[-1].pages[1][0]), int(cache.tables[1][0, 0]))]
+
+    @pytest.mark.parametrize("pages", [2, 3])
+    def test_making_room_does_not_evict_the_one_that_is_resumed(self, pages):
+        cache = self.cache(pages)
+        self.save(cache)
+        for slot in range(pages - 1):
+            path = cache.match(tokens(PREFIX))
+            if cache.fits(path, 16):
+                cache.open(slot, path)
+                assert len(cache.copies) == slot + 1
+        cache.check()
