@@ -138,6 +138,35 @@ def changed_config(
     return make
 
 
+TEMPLATE = """{%- for message in messages -%}
+{{ message['role'] }}: {{ message['content'] }}
+{% endfor -%}
+{%- if add_generation_prompt -%}assistant: {% endif -%}"""
+
+
+def write_tokenizer(folder: Path) -> None:
+    """One token a byte, in the order of the byte-level alphabet, then two special tokens."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {letter: index for index, letter in enumerate(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocab, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens([AddedToken(t, special=True) for t in ("<end>", "<pad>")])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {"eos_token": "<end>", "chat_template": TEMPLATE}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+
+
+@pytest.fixture
+def text_checkpoint(changed_config: Callable[..., Path]) -> Path:
+    """The "qwen3" checkpoint with a tokenizer of one token a byte, and a chat template."""
+    folder = changed_config("qwen3")
+    write_tokenizer(folder)
+    return folder
+
+
 @pytest.fixture
 def make_llm(checkpoint: Callable[[str], Path]) -> Iterator[Callable[..., Any]]:
     """An `LLM` of a checkpoint on the CPU in fp32. All are checked and closed after the test."""

@@ -12,6 +12,7 @@ from inferplane.engine.requests import Prompt, build_requests
 from inferplane.errors import UserError
 from inferplane.params import SamplingParams
 from inferplane.planning.plan import make_plan
+from inferplane.scheduler.request import Output
 from inferplane.settings import load_settings
 
 Message = dict[str, Any]
@@ -33,6 +34,8 @@ class LLM:
         self.requests = build_requests(self.plan)
         self.engine = build_engine(self.plan, progress)
         self._ids = count()
+        self._streams: set[str] = set()
+        self._kept: dict[str, list[Output]] = {}  # of streams that did not ask for it yet
 
     @property
     def tokenizer(self) -> Any:
@@ -52,11 +55,11 @@ class LLM:
             self.requests.make(str(next(self._ids)), prompt, p)
             for prompt, p in zip(prompts, params, strict=True)
         ]
-        for _, requests in made:
-            for request in requests:
-                self.engine.add(request)
         pending = {part: p for p, _ in made for part in p.parts}
         try:
+            for _, requests in made:
+                for request in requests:
+                    self.engine.add(request)
             for _ in self._run(pending):
                 pass
         finally:
@@ -73,9 +76,11 @@ class LLM:
         made, requests = self.requests.make(str(next(self._ids)), prompt, params)
         self.engine.add(requests[0])
         pending = dict.fromkeys(made.parts, made)
+        self._streams.update(made.parts)
         try:
             yield from self._run(pending)
         finally:
+            self._streams.difference_update(made.parts)
             self._abort(pending)
 
     def chat(
@@ -95,12 +100,11 @@ class LLM:
     def _run(self, pending: dict[str, Pending]) -> Iterator[Delta]:
         """Steps until everything in `pending` is done, and takes it out there."""
         while pending:
-            outputs = self.engine.step()
+            outputs = [o for id in list(self._kept) if id in pending for o in self._kept.pop(id)]
+            outputs = outputs or self._step(pending)
             if not outputs and not self.engine.unfinished:
                 raise RuntimeError("the engine has nothing to do, but requests are open")
             for output in outputs:
-                if output.id not in pending:
-                    continue
                 delta = pending[output.id].parts[output.id].add(output)
                 if delta.ended_here:
                     self.engine.abort(output.id)
@@ -108,11 +112,22 @@ class LLM:
                     del pending[output.id]
                 yield delta
 
+    def _step(self, pending: dict[str, Pending]) -> list[Output]:
+        """What one step gave to `pending`. What it gave to other open streams is kept for them."""
+        mine = []
+        for output in self.engine.step():
+            if output.id in pending:
+                mine.append(output)
+            elif output.id in self._streams:
+                self._kept.setdefault(output.id, []).append(output)
+        return mine
+
     def _abort(self, pending: dict[str, Pending]) -> None:
         for id in pending:
+            self._kept.pop(id, None)
             self.engine.abort(id)
         if pending:
-            self.engine.step()
+            self._step({})
 
     def check_invariants(self) -> None:
         """Asserts that pages, references and slots add up. For tests and the curious."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,10 +49,13 @@ class SamplingParams:
     priority: int = 0
 
     def __post_init__(self) -> None:
-        stop = (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ())
-        object.__setattr__(self, "stop", stop)
-        object.__setattr__(self, "stop_token_ids", tuple(self.stop_token_ids or ()))
-        object.__setattr__(self, "allowed_token_ids", tuple(self.allowed_token_ids or ()))
+        if isinstance(self.stop, str):
+            object.__setattr__(self, "stop", (self.stop,))
+        for name in ("stop", "stop_token_ids", "allowed_token_ids", "processors"):
+            object.__setattr__(self, name, _sequence(name, getattr(self, name)))
+        if not isinstance(self.logit_bias, Mapping | None):
+            raise UserError(f"logit_bias is {self.logit_bias!r}; it must map token ids to numbers")
+        object.__setattr__(self, "logit_bias", dict(self.logit_bias or {}))
         _integer("n", self.n, 1, MOST_N)
         _number("temperature", self.temperature, 0.0, 100.0)
         _integer("top_k", self.top_k, -1, 1 << 30)
@@ -72,8 +76,14 @@ class SamplingParams:
                 _integer(name, getattr(self, name), 0, MOST_LOGPROBS)
         if self.seed is not None:
             _integer("seed", self.seed, -(1 << 63), (1 << 64) - 1)
+        _integer("priority", self.priority, -(1 << 31), (1 << 31) - 1)
+        for name in ("include_stop_str_in_output", "ignore_eos", "skip_special_tokens"):
+            if not isinstance(getattr(self, name), bool):
+                raise UserError(f"{name} is {getattr(self, name)!r}; it must be True or False")
         if not all(isinstance(text, str) and text for text in self.stop):
             raise UserError("stop must be texts that are not empty")
+        if not all(callable(processor) for processor in self.processors):
+            raise UserError("processors must be callables: (logits, rows) -> None")
         for token, bias in self.logit_bias.items():
             _number(f"logit_bias[{token}]", bias, -100.0, 100.0)
 
@@ -94,6 +104,14 @@ class SamplingParams:
                     raise UserError(f"{name} has {token!r}; token ids are 0 to {vocab - 1}")
 
 
+def _sequence(name: str, value: Any) -> tuple[Any, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise UserError(f"{name} is {value!r}; it must be a list")
+    return tuple(value)
+
+
 def _integer(name: str, value: Any, least: int, most: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise UserError(f"{name} is {value!r}; it must be a whole number")
@@ -101,8 +119,15 @@ def _integer(name: str, value: Any, least: int, most: int) -> None:
         raise UserError(f"{name} is {value}; it must be {least} to {most}")
 
 
+def _finite(value: int | float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond all floats
+        return False
+
+
 def _number(name: str, value: Any, least: float, most: float, above: bool = False) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not _finite(value):
         raise UserError(f"{name} is {value!r}; it must be a finite number")
     if not least <= value <= most or (above and value == least):
         raise UserError(f"{name} is {value}; it must be {'above ' * above}{least} to {most}")

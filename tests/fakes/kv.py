@@ -7,7 +7,7 @@ a page that is reused for other tokens, or is read before it was written, is see
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ FULL = (CacheGroup(kind=GroupKind.FULL, page_size=4, pages=12),)
 MIXED = (
     CacheGroup(kind=GroupKind.FULL, page_size=2, pages=24),
     CacheGroup(kind=GroupKind.WINDOW, page_size=4, pages=10, window=5),
-    CacheGroup(kind=GroupKind.STATE, page_size=1, pages=5),
+    CacheGroup(kind=GroupKind.STATE, page_size=1, pages=4),
 )
 WIDE_WINDOW = (
     CacheGroup(kind=GroupKind.WINDOW, page_size=2, pages=14, window=9),
@@ -39,7 +39,8 @@ class Row:
     tokens: list[int]
     done: int = 0
     end: int = 0  # after the step that is being made
-    reserved: bool = field(default=False)
+    reserved: bool = False
+    new: bool = True  # opened since the last step
 
 
 class Memory:

@@ -78,8 +78,10 @@ class KVCache:
         for group, pool in enumerate(self.pools):
             reused = self._reused(group, path)
             idle = int(np.count_nonzero(pool.refs[reused] == 1))
-            kept = len(path) * self._per_node(group) if self._is_paged(group) else 0
-            if self._pages(group, length) - kept + spare > pool.available - idle:
+            more = self._pages(group, length)
+            if self._is_paged(group):  # a running state does not grow
+                more += spare - len(path) * self._per_node(group)
+            if more > pool.available - idle:
                 return False
         return True
 
@@ -105,13 +107,14 @@ class KVCache:
         for group in range(len(self.groups)):
             if self._is_paged(group):
                 continue
+            saved = self._reused(group, path)
+            self.pools[group].acquire(saved)  # making room must not evict it
             self._make_room(group, 1)
             page = self.pools[group].allocate(1)
             self.held[group, slot] = 1
             self._note(group, slot, 0, page)
-            saved = path[-1].pages[group] if path else None
-            if saved is not None:
-                self.copies.append((group, int(saved[0]), int(page[0])))
+            self.copies += [(group, source, int(page[0])) for source in saved.tolist()]
+            self.pools[group].release(saved)
 
     def extend(self, slot: int, length: int, room: int = 0) -> bool:
         """Pages for `length` tokens of one slot; False (and nothing taken) if there are too few.
@@ -174,7 +177,10 @@ class KVCache:
         self.ends[slot] = node if node.depth else None
 
     def save_states(self, slot: int, length: int) -> None:
-        """Saves running states at `length` computed tokens, if that is the end of a stored page."""
+        """Saves running states at `length` launched tokens, if that is the end of a stored page.
+
+        The copy is made before the step that is being scheduled; `forget` undoes it too.
+        """
         node = self.ends[slot]
         if node is None or not node.alive or node.depth * self.tree.page != length:
             return
@@ -187,6 +193,7 @@ class KVCache:
                 page = self.pools[group].allocate(1)
                 self.tree.fill(node, group, page)
                 self.pools[group].release(page)
+                self.stored.append(node)
                 self.copies.append((group, int(self.tables[group][slot, 0]), int(page[0])))
 
     def trim(self, slot: int, length: int) -> None:
@@ -250,7 +257,7 @@ class KVCache:
         """Pages of a matched path that a request behind it reads."""
         length = len(path) * self.tree.page
         skip = self.tree.rules[group].first_needed(length) // self.tree.page
-        held = [n.pages[group] for n in path[skip:]] if self._is_paged(group) else []
+        held = [n.pages[group] for n in (path[skip:] if self._is_paged(group) else path[-1:])]
         pages = [p for p in held if p is not None]
         return np.concatenate(pages) if pages else np.empty(0, dtype=np.int32)
 

@@ -129,7 +129,7 @@ class PrefixTree:
             if pool.free >= wanted:
                 return
             pages = node.pages[group]
-            if pages is not None and (pool.refs[pages] == 1).all():
+            if pages is not None and (pool.refs[pages] == 1).any():  # a window may end inside
                 self._empty(node, group)
 
     def _busy(self, node: Node) -> bool:

@@ -54,7 +54,12 @@ class RequestMaker:
             if self.tokenizer is None:
                 raise UserError("the tokenizer is off (skip_tokenizer_init): give token ids")
             return prompt, self.tokenizer.encode(prompt)
-        ids = list(prompt)
+        try:
+            ids = list(prompt)
+        except TypeError:
+            raise UserError(
+                f"a prompt is {prompt!r}; it must be a text, token ids or a mapping"
+            ) from None
         for token in ids:
             if isinstance(token, bool) or not isinstance(token, int | np.integer):
                 raise UserError(f"prompt token {token!r} is not a whole number")

@@ -70,8 +70,6 @@ class Tokenizer:
         """
         if not self.template:
             raise UserError("the model has no chat template: use completions instead")
-        if self._compiled is None:
-            self._compiled = _environment().from_string(self.template)
         values = {
             "messages": list(messages),
             "add_generation_prompt": True,
@@ -79,6 +77,8 @@ class Tokenizer:
             "eos_token": self._special("eos_token"),
         }
         try:
+            if self._compiled is None:
+                self._compiled = _environment().from_string(self.template)
             text: str = self._compiled.render(**{**values, **variables})
         except Exception as error:
             raise UserError(f"the chat template refused the messages: {error}") from None

@@ -24,11 +24,14 @@ def read_header(path: Path) -> dict[str, dict[str, Any]]:
     try:
         header = json.loads(text)
         header.pop("__metadata__", None)
-        end = max((int(entry["data_offsets"][1]) for entry in header.values()), default=0)
         for entry in header.values():
             if not all(isinstance(n, int) and n >= 0 for n in entry["shape"]):
                 raise ValueError("a shape is not a list of sizes")
-    except (ValueError, KeyError, TypeError, AttributeError, UnicodeDecodeError) as error:
+            begin, stop = entry["data_offsets"]
+            if not (isinstance(begin, int) and isinstance(stop, int) and 0 <= begin <= stop):
+                raise ValueError("data offsets are not two places in order")
+        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{path} has a damaged header: {error}") from None
     if 8 + length + end > size:
         raise UserError(

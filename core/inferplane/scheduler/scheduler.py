@@ -129,7 +129,7 @@ class Scheduler:
     def _reserve(self, slot: int, count: int) -> bool:
         """Pages for `count` more tokens of a slot, and its full prompt pages into the tree."""
         slots, length = self.slots, int(self.slots.scheduled[slot]) + count
-        self.cache.save_states(slot, int(slots.computed[slot]))
+        self.cache.save_states(slot, int(slots.scheduled[slot]))
         room = min(int(slots.limit[slot]) - length, _ROOM_TOKENS)
         if not self.cache.extend(slot, length, room):
             return False

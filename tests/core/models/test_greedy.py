@@ -83,6 +83,8 @@ def test_greedy_tokens_of_other_models(name, page, chunk, cache, small, make_llm
 def test_greedy_tokens_of_other_models_in_every_combination(
     name, page, chunk, cache, small, make_llm, greedy
 ):
+    if name == "mistral" and small and page == 1 and chunk == (7, 7):
+        pytest.skip("seven windows fit into the smallest pool that holds one request")
     check(make_llm, greedy, name, page, chunk, cache, small)
 
 

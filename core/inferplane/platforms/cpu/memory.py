@@ -16,13 +16,15 @@ _UNLIMITED = 1 << 60  # version 1 writes a huge number for "no limit"
 def memory_info(root: Path = Path("/")) -> MemoryInfo:
     """root: for tests. Falls back on sysconf where there is no /proc."""
     total, free, source = _machine(root)
+    machine = min(total, _UNLIMITED)
     for path, limit_file, used_file, stat_key in _groups(root):
         limit = _number(path / limit_file)
-        if limit is None or limit >= min(total, _UNLIMITED):
+        if limit is None or limit >= machine:
             continue
         used = (_number(path / used_file) or 0) - _reclaimable(path / "memory.stat", stat_key)
-        total, source = limit, str(path / limit_file)
         free = min(free, max(limit - used, 0))
+        if limit < total:
+            total, source = limit, str(path / limit_file)
     return MemoryInfo(free_bytes=min(free, total), total_bytes=total, source=source, unified=True)
 
 
@@ -47,6 +49,8 @@ def _groups(root: Path) -> list[tuple[Path, str, str, str]]:
     except OSError:
         return []
     for line in lines:
+        if line.count(":") < 2:
+            continue
         hierarchy, controllers, path = line.split(":", 2)
         if hierarchy == "0":
             base, files = root / "sys/fs/cgroup", ("memory.max", "memory.current", "inactive_file")

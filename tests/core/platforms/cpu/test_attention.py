@@ -1,0 +1,172 @@
+"""The CPU's paged attention against the reference, over drawn shapes and page tables."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inferplane.platforms.cpu.attention import FlashAttention
+from inferplane.reference.attention import Attention
+from inferplane.spec import AttentionMetadata, AttentionRequest, DeviceProps, GroupKind
+from inferplane.spec.torch_types import torch_dtype
+
+PROPS = DeviceProps(name="a", profile="a", memory_bytes=1, dtypes=frozenset({"fp32", "bf16"}))
+TOLERANCE = {"fp32": 1e-5, "bf16": 2e-2}  # absolute, of outputs that are below 4 in size
+EXAMPLES = settings(max_examples=150, deadline=None, derandomize=True)
+
+
+@dataclass(frozen=True)
+class Case:
+    """rows: (tokens before, new tokens). scatter: share of pages that break a run."""
+
+    rows: tuple[tuple[int, int], ...]
+    heads: int = 4
+    kv_heads: int = 2
+    head_dim: int = 32
+    page: int = 16
+    window: int = 0
+    dtype: str = "fp32"
+    scatter: float = 0.0
+    seed: int = 0
+
+    def request(self) -> AttentionRequest:
+        return AttentionRequest(
+            device=PROPS,
+            heads=self.heads,
+            kv_heads=self.kv_heads,
+            head_dim=self.head_dim,
+            dtype=self.dtype,
+            kv_dtype=self.dtype,
+            page_size=self.page,
+            scale=self.head_dim**-0.5,
+            kind=GroupKind.WINDOW if self.window else GroupKind.FULL,
+            window=self.window,
+        )
+
+
+def page_table(case: Case, rng: np.random.Generator) -> tuple[np.ndarray, int]:
+    """int32 [rows, pages] and the pages of the pool. Pages outside a window are -1."""
+    needed = [-(-(before + new) // case.page) for before, new in case.rows]
+    order = np.arange(sum(needed) + 2, dtype=np.int32)
+    swapped = rng.random(len(order)) < case.scatter
+    order[swapped] = rng.permutation(order[swapped])
+    table, first = np.full((len(needed), max(needed)), -1, dtype=np.int32), 0
+    for row, ((before, _), count) in enumerate(zip(case.rows, needed, strict=True)):
+        gone = max(0, before - case.window + 1) // case.page if case.window else 0
+        table[row, gone:count] = order[first + gone : first + count]
+        first += count
+    return table, len(order)
+
+
+def run_both(case: Case) -> tuple[torch.Tensor, torch.Tensor]:
+    rng, generator = np.random.default_rng(case.seed), torch.Generator().manual_seed(case.seed)
+    table, pages = page_table(case, rng)
+    dtype = torch_dtype(case.dtype)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator).to(dtype)
+
+    cache = normal(pages, case.page, 2, case.kv_heads, case.head_dim)
+    slots = np.concatenate(
+        [
+            table[row, np.arange(b, b + n) // case.page].astype(np.int64) * case.page
+            + np.arange(b, b + n) % case.page
+            for row, (b, n) in enumerate(case.rows)
+        ]
+    )
+    metadata = AttentionMetadata(
+        query_starts=np.cumsum([0, *(n for _, n in case.rows)]).astype(np.int32),
+        context_lens=np.array([b + n for b, n in case.rows], dtype=np.int32),
+        page_table=table,
+        slots=slots,
+        decodes=sum(n == 1 for _, n in case.rows),
+        device_slots=torch.from_numpy(slots),
+    )
+    q = normal(len(slots), case.heads, case.head_dim)
+    new = cache.view(-1, 2, case.kv_heads, case.head_dim)[torch.from_numpy(slots)]
+    outs = []
+    for kernel in (FlashAttention(case.request()), Attention(case.request())):
+        out = torch.full_like(q, float("nan"))
+        kernel.run(q, new[:, 0], new[:, 1], cache, kernel.plan(metadata, None), out)
+        outs.append(out)
+    return outs[0], outs[1]
+
+
+def check(case: Case) -> None:
+    found, expected = run_both(case)
+    torch.testing.assert_close(found, expected, atol=TOLERANCE[case.dtype], rtol=0)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    kv_heads = draw(st.sampled_from([1, 2, 3]))
+    row = st.tuples(st.integers(0, 150), st.one_of(st.just(1), st.integers(1, 60)))
+    rows = sorted(draw(st.lists(row, min_size=1, max_size=5)), key=lambda r: r[1] != 1)
+    return Case(
+        rows=tuple(rows),
+        heads=kv_heads * draw(st.sampled_from([1, 2, 4])),
+        kv_heads=kv_heads,
+        head_dim=draw(st.sampled_from([16, 24, 32, 64, 80, 128])),
+        page=draw(st.sampled_from([1, 16, 32, 128])),
+        window=draw(st.sampled_from([0, 0, 1, 5, 24, 64])),
+        dtype=draw(st.sampled_from(["fp32", "bf16"])),
+        scatter=draw(st.sampled_from([0.0, 0.3, 1.0])),
+        seed=draw(st.integers(0, 1000)),
+    )
+
+
+@EXAMPLES
+@given(cases())
+def test_drawn_cases(case):
+    check(case)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("length", [1, 15, 16, 17, 31, 32, 33])
+def test_decode_at_page_boundaries(length, dtype):
+    check(Case(rows=((length - 1, 1),), dtype=dtype))
+
+
+@pytest.mark.parametrize("before", [0, 1, 15, 16, 17, 32])
+@pytest.mark.parametrize("new", [2, 15, 16, 17])
+def test_prefix_and_chunk_at_page_boundaries(before, new):
+    check(Case(rows=((before, new),)))
+
+
+@pytest.mark.parametrize("new", [1, 20])
+@pytest.mark.parametrize("scatter", [0.0, 0.5, 1.0])
+def test_one_run_and_several_runs_of_pages(new, scatter):
+    check(Case(rows=((100, new), (64, new)), scatter=scatter, seed=3))
+
+
+@pytest.mark.parametrize("length", [23, 24, 25, 26, 100])
+@pytest.mark.parametrize("new", [1, 2, 23])
+def test_windows_at_their_edge(length, new):
+    check(Case(rows=((length - new, new),), window=24))
+
+
+@pytest.mark.parametrize(("heads", "kv_heads"), [(1, 1), (8, 8), (8, 1), (6, 2), (7, 1)])
+@pytest.mark.parametrize("new", [1, 9])
+def test_one_head_and_grouped_heads(heads, kv_heads, new):
+    check(Case(rows=((40, new),), heads=heads, kv_heads=kv_heads))
+
+
+@pytest.mark.parametrize("head_dim", [16, 24, 32, 48, 64, 80, 96, 128])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("new", [1, 9])
+def test_head_sizes(head_dim, dtype, new):
+    check(Case(rows=((40, new),), head_dim=head_dim, dtype=dtype))
+
+
+def test_a_step_without_earlier_tokens_takes_no_runs():
+    kernel = FlashAttention(Case(rows=((0, 9),)).request())
+    assert kernel._runs(np.array([3, 4], dtype=np.int32), 0, 0) == []
+
+
+def test_consecutive_pages_are_one_run():
+    kernel = FlashAttention(Case(rows=()).request())
+    pages = np.array([3, 4, 5, 9, 7, 8], dtype=np.int32)
+    assert kernel._runs(pages, 5, 90) == [(53, 96), (144, 160), (112, 138)]

@@ -1,0 +1,101 @@
+"""Bad input: a clear error in OpenAI's shape, and the server goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+
+@pytest.fixture(scope="module")
+def server(start: Callable) -> object:
+    return start("--max-model-len", "64", "--max-num-seqs", "2", "--max-waiting", "2")
+
+
+def completion(**fields: object) -> dict[str, object]:
+    return {"model": "tiny", "prompt": "1+1=", "temperature": 0, **fields}
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "words"),
+    [
+        ({"model": "other"}, 404, "no model 'other'"),
+        ({"prompt": "1" * 64}, 400, "64 tokens"),
+        ({"prompt": ""}, 400, "empty"),
+        ({"prompt": [1, 999999]}, 400, "999999"),
+        ({"prompt": [1, -1]}, 400, "-1"),
+        ({"prompt": {"a": 1}}, 400, "prompt"),
+        ({"max_tokens": -1}, 400, "max_tokens is -1"),
+        ({"max_tokens": "many"}, 400, "max_tokens"),
+        ({"temperature": -0.5}, 400, "temperature is -0.5"),
+        ({"temperature": "NaN"}, 400, "temperature"),
+        ({"top_p": 0}, 400, "top_p"),
+        ({"n": 1000000}, 400, "n is 1000000"),
+        ({"n": 0}, 400, "n is 0"),
+        ({"logprobs": 1000}, 400, "logprobs is 1000"),
+        ({"logit_bias": {"x": 1}}, 400, "logit_bias"),
+        ({"logit_bias": {"999999": 1}}, 400, "999999"),
+        ({"stop": [""]}, 400, "stop"),
+        ({"seed": "one"}, 400, "seed"),
+        ({"suffix": "x"}, 400, "suffix is not supported"),
+    ],
+)
+def test_bad_fields_are_named(server, fields, status, words):
+    answer = server.post("/v1/completions", completion(**fields))
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert words in error["message"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert server.post("/v1/completions", completion()).status_code == 200
+
+
+@pytest.mark.parametrize("body", [b"{", b"", b"[]", b'{"model": 1}', b"\xff\xfe"])
+def test_bodies_that_are_no_request(server, body):
+    headers = {"Content-Type": "application/json"}
+    answer = httpx.post(server.url + "/v1/completions", content=body, headers=headers)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_nan_as_a_bare_word_is_refused(server):
+    body = b'{"model": "tiny", "prompt": "1", "temperature": NaN}'
+    headers = {"Content-Type": "application/json"}
+    answer = httpx.post(server.url + "/v1/completions", content=body, headers=headers)
+    assert answer.status_code == 400
+
+
+def test_unknown_paths_and_methods(server):
+    assert server.post("/v1/nothing", {}).status_code == 404
+    answer = httpx.get(server.url + "/v1/completions")
+    assert answer.status_code == 405
+    assert "error" in answer.json()
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"messages": []}, "messages"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "image_url"),
+        ({"tools": [{"type": "function"}]}, "tools is not supported"),
+        ({"response_format": {"type": "json_object"}}, "response_format is not supported"),
+        ({"top_logprobs": 2}, "top_logprobs needs logprobs"),
+    ],
+)
+def test_bad_chats(server, fields, words):
+    body = {"model": "tiny", "messages": [{"role": "user", "content": "1+1"}], **fields}
+    answer = server.post("/v1/chat/completions", body)
+    assert answer.status_code == 400
+    assert words in answer.json()["error"]["message"]
+
+
+def test_a_full_queue_answers_429(server):
+    with httpx.Client(timeout=60) as client:
+        long = completion(max_tokens=60, ignore_eos=True, n=4, stream=True)
+        with client.stream("POST", server.url + "/v1/completions", json=long) as running:
+            assert running.status_code == 200
+            answer = server.post("/v1/completions", completion(n=4))
+            assert answer.status_code == 429
+            assert answer.json()["error"]["type"] == "rate_limit_error"
+    server.idle()
+    assert server.post("/v1/completions", completion()).status_code == 200

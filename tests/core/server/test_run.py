@@ -1,0 +1,118 @@
+"""The life of a server: start, drain, end, and an engine that dies."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+LONG = {
+    "model": "tiny",
+    "prompt": "1+1=",
+    "max_tokens": 700,
+    "ignore_eos": True,
+    "temperature": 0,
+}
+
+
+def test_sigterm_lets_running_requests_finish_and_exits_0(start: Callable):
+    server = start()
+    answers: list[httpx.Response] = []
+    asking = threading.Thread(
+        target=lambda: answers.append(server.post("/v1/completions", LONG)), daemon=True
+    )
+    asking.start()
+    while server.get("/status")["open"] == 0:
+        time.sleep(0.01)
+    assert server.stop() == 0
+    asking.join(timeout=30)
+    assert answers[0].status_code == 200
+    assert answers[0].json()["usage"]["completion_tokens"] == 700
+
+
+def test_ctrl_c_exits_0(start: Callable):
+    assert start().stop(signal.SIGINT) == 0
+
+
+def test_the_engine_ends_with_the_server(start: Callable):
+    server = start()
+    engine = engine_of(server.process.pid)
+    server.process.kill()
+    server.process.wait()
+    for _ in range(100):
+        if not os.path.exists(f"/proc/{engine}"):
+            return
+        time.sleep(0.1)
+    raise AssertionError("the engine process is still there")
+
+
+def test_a_dead_engine_turns_health_red_and_answers_503(start: Callable):
+    server = start()
+    os.kill(engine_of(server.process.pid), signal.SIGKILL)
+    for _ in range(100):
+        health = httpx.get(server.url + "/health")
+        if health.status_code == 503:
+            break
+        time.sleep(0.05)
+    assert health.json()["status"] == "dead"
+    assert server.post("/v1/completions", {**LONG, "max_tokens": 4}).status_code == 503
+    assert server.stop() == 0
+
+
+def test_requests_in_flight_get_an_error_when_the_engine_dies(start: Callable):
+    server = start()
+    answers: list[httpx.Response] = []
+    asking = threading.Thread(
+        target=lambda: answers.append(server.post("/v1/completions", LONG)), daemon=True
+    )
+    asking.start()
+    while server.get("/status")["open"] == 0:
+        time.sleep(0.01)
+    os.kill(engine_of(server.process.pid), signal.SIGKILL)
+    asking.join(timeout=30)
+    assert answers[0].status_code == 500
+    assert "error" in answers[0].json()
+
+
+def test_a_taken_port_is_a_plain_error(start: Callable):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        server = start("--port", str(taken.getsockname()[1]), ready=False)
+        assert server.process.wait(timeout=60) == 1
+    assert "try --port" in server.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("model", "words"), [("/nowhere", "no model folder"), ("broken", "cut off")]
+)
+def test_a_bad_model_ends_the_start_with_its_reason(start: Callable, tmp_path, model, words):
+    if model == "broken":
+        from inferplane.formats.locate import locate
+
+        model = str(tmp_path)
+        for file in locate("tiny-arithmetic").iterdir():
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+        weights = tmp_path / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-1000])
+    server = start(model=model, ready=False)
+    assert server.process.wait(timeout=60) == 1
+    log = server.log.read_text()
+    assert words in log
+    assert "Traceback" not in log
+
+
+def engine_of(server: int) -> int:
+    """The engine's process id: the server's child."""
+    found = subprocess.run(
+        ["ps", "-o", "pid=,args=", "--ppid", str(server)], capture_output=True, text=True
+    ).stdout
+    lines = [line for line in found.splitlines() if "inferplane.engine.process" in line]
+    return int(lines[0].split()[0])
