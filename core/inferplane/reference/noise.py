@@ -39,10 +39,14 @@ def _mix(x: torch.Tensor) -> torch.Tensor:
 
 
 def uniform(keys_B2: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
-    """fp32 in (0, 1), shape of `ids` ([B, n] or [n] for all rows): multiples of 2^-24, halved."""
+    """fp32 in (0, 1), shape of `ids` ([B, n] or [n] for all rows): odd multiples of 2^-24.
+
+    23 bits, so that the half is exact in fp32: with 24, the largest would round to 1, whose noise
+    is infinite.
+    """
     x = (ids * _GOLDEN + keys_B2[:, :1]) & _MASK
     x = _mix(x) ^ keys_B2[:, 1:]
-    return ((_mix(x) >> 8).float() + 0.5) * 2.0**-24
+    return ((_mix(x) >> 9).float() + 0.5) * 2.0**-23
 
 
 def gumbel(keys_B2: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:

@@ -144,7 +144,7 @@ class Runner:
         slot = int(batch.slots[row])
         start, first = int(batch.starts[row]), int(inputs.starts[row])
         end = min(start + int(batch.counts[row]), int(self.mirror.prompt[slot]) - 1)
-        count = self.mirror.params[slot].prompt_logprobs or 0
+        count = min(self.mirror.params[slot].prompt_logprobs or 0, self.vocab)
         found: list[TokenLogprobs] = []
         for at in range(start, end, _PROMPT_ROWS):
             stop = min(at + _PROMPT_ROWS, end)
