@@ -1,4 +1,4 @@
-"""Our engine and `transformers` generate, in one run, on one random checkpoint of Qwen3-0.6B's shape.
+"""Our engine and `transformers` generate, in one run, on a random checkpoint like Qwen3-0.6B.
 
     python benchmarks/against_transformers.py --threads 2 --out benchmarks/results/FILE.json
 

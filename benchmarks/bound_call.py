@@ -1,6 +1,6 @@
 """What a bound op costs beside calling the kernel directly: median over runs, in nanoseconds.
 
-    python benchmarks/bound_call.py
+python benchmarks/bound_call.py
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python benchmarks/scheduler.py
 
-Decode steps of 16, 256 and 1024 running requests; and matching, storing and closing requests of 2,000
-tokens that share prefixes.
+Decode steps of 16, 256 and 1024 running requests; and matching, storing and closing requests of
+2,000 tokens that share prefixes.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ def result_of(batch: Batch) -> StepResult:
 def make(seqs: int, length: int, pages: int) -> Scheduler:
     groups = [CacheGroup(kind=GroupKind.FULL, page_size=PAGE, pages=pages)]
     cache = KVCache(groups, seqs, length)
-    return Scheduler(
-        cache, FirstCome(), max_seqs=seqs, budget=max(seqs, 8192), max_length=length
-    )
+    return Scheduler(cache, FirstCome(), max_seqs=seqs, budget=max(seqs, 8192), max_length=length)
 
 
 def decode(seqs: int, steps: int = 200) -> float:

@@ -159,6 +159,12 @@ def write_tokenizer(folder: Path) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
 
 
+@pytest.fixture(scope="session")
+def byte_tokenizer() -> Callable[[Path], None]:
+    """(folder): writes a tokenizer there, whose tokens are single bytes."""
+    return write_tokenizer
+
+
 @pytest.fixture
 def text_checkpoint(changed_config: Callable[..., Path]) -> Path:
     """The "qwen3" checkpoint with a tokenizer of one token a byte, and a chat template."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from inferplane.errors import UserError, nearest
@@ -77,6 +77,17 @@ class Settings(BaseSettings):
 
     skip_tokenizer_init: bool = Field(False, description="token ids in, token ids out")
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_flag_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """True would be taken for 1."""
+        if (
+            isinstance(value, bool)
+            and cls.model_fields[info.field_name or ""].annotation is not bool
+        ):
+            raise ValueError("it cannot be true or false")
+        return value
+
     @field_validator("plugins", "kernel", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
@@ -91,7 +102,7 @@ class Settings(BaseSettings):
     def restore(cls, fields: dict[str, Any]) -> Settings:
         """Settings that were validated in another process; this one's variables play no part."""
         plain = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
-        return cls.model_construct(**plain)
+        return cls.model_construct(None, **plain)
 
     @classmethod
     def settings_customise_sources(
@@ -99,7 +110,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        **others: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return init_settings, env_settings
 

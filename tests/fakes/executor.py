@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
 from inferplane.batch import Batch, StepResult
 from inferplane.cache.manager import CacheGroup
 from inferplane.scheduler.request import Request
@@ -45,10 +46,11 @@ class FakeExecutor:
         self.spaces: list[Any] = [None] * slots
         self.tables = [np.full((slots, longest + 1), -1, np.int32) for _ in groups]
         self.pages: list[dict[Any, Any]] = [{} for _ in groups]
-        self.written: list[tuple[int, Any]] = []
+        self.written: list[tuple[int, Any]] = []  # by the last step
         self.most_tokens = 0
 
     def run(self, batch: Batch) -> StepResult:
+        self.written = []
         for row in batch.new:
             self.tokens[row.slot, : len(row.tokens)] = row.tokens
             self.spaces[row.slot] = row.sampling
@@ -67,9 +69,9 @@ class FakeExecutor:
             self._step_states(slot, start, start + int(count))
         return self._sample(batch)
 
-    def spoil(self) -> None:
-        """What was written since the last commit cannot be trusted: a step raised."""
-        for group, key in self.written:
+    def spoil(self, written: Sequence[tuple[int, Any]]) -> None:
+        """What a step wrote cannot be trusted: it raised."""
+        for group, key in written:
             self.pages[group][key] = "garbage"
 
     def _content(self, slot: int, length: int) -> Any:
@@ -124,7 +126,7 @@ class Loop:
 
     def __init__(self, scheduler: Any, executor: FakeExecutor, depth: int = 1) -> None:
         self.scheduler, self.executor, self.depth = scheduler, executor, depth
-        self.pending: list[StepResult] = []
+        self.pending: list[tuple[StepResult, list[tuple[int, Any]]]] = []
         self.tokens: dict[str, list[int]] = {}
         self.finished: dict[str, Any] = {}
         self.order: list[str] = []  # ids as they ended
@@ -132,17 +134,16 @@ class Loop:
     def step(self) -> None:
         batch = self.scheduler.schedule()
         if batch is not None:
-            self.pending.append(self.executor.run(batch))
+            self.pending.append((self.executor.run(batch), self.executor.written))
         assert self.pending or not self.scheduler.unfinished, "nothing can run: a deadlock"
         if self.pending and (batch is None or len(self.pending) >= self.depth):
-            self.take(self.scheduler.commit(self.pending.pop(0)))
-        if not self.pending:
-            self.executor.written.clear()
+            self.take(self.scheduler.commit(self.pending.pop(0)[0]))
 
     def fail(self) -> None:
+        """The launched steps raise."""
+        for _, written in self.pending:
+            self.executor.spoil(written)
         self.pending.clear()
-        self.executor.spoil()
-        self.executor.written.clear()
         self.take(self.scheduler.fail("out of order"))
 
     def take(self, outputs: Sequence[Any]) -> None:

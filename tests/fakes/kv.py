@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from inferplane.cache.manager import CacheGroup, KVCache
 from inferplane.spec import GroupKind
 

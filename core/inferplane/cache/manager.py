@@ -189,6 +189,7 @@ class KVCache:
                 not self._is_paged(group)
                 and node.pages[group] is None
                 and self._make_room(group, 1)
+                and node.alive  # making room may have evicted it
             ):
                 page = self.pools[group].allocate(1)
                 self.tree.fill(node, group, page)
@@ -262,7 +263,7 @@ class KVCache:
         return np.concatenate(pages) if pages else np.empty(0, dtype=np.int32)
 
     def _node_pages(self, slot: int, at: int) -> list[np.ndarray | None]:
-        """The slot's pages for tree page `at`, None where they were let go, cached, or are states."""
+        """The slot's pages for tree page `at`; None for those let go, cached, or states."""
         found: list[np.ndarray | None] = []
         for group, pool in enumerate(self.pools):
             if not self._is_paged(group):

@@ -176,7 +176,7 @@ class PrefixTree:
         nodes = self.walk()
         assert len(nodes) == self.nodes
         for group, pool in enumerate(self.pools):
-            held = [n.pages[group] for n in nodes if n.pages[group] is not None]
+            held = [p for n in nodes if (p := n.pages[group]) is not None]
             pages = np.concatenate(held) if held else np.empty(0, dtype=np.int32)
             assert len(np.unique(pages)) == len(pages), "two nodes hold one page"
             assert int(pool.cached.sum()) == len(pages) and pool.cached[pages].all()

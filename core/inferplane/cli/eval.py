@@ -46,7 +46,7 @@ def arithmetic(
         outputs = llm.generate([prompt for prompt, _ in asked], params)
         llm.check_invariants()
     seconds = time.perf_counter() - begin
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, long in (("without examples", False), ("after 40 to 60 examples", True)):
         pairs = [(o, a) for (p, a), o in zip(asked, outputs, strict=True) if ("\n" in p) == long]
         right = sum(is_right(o.outputs[0].text, answer) for o, answer in pairs)
@@ -68,10 +68,11 @@ def arithmetic(
         print(json.dumps(result, indent=2))
     else:
         shown = table("prompts", "right", "of", "accuracy", "prompt tokens")
-        for row in [*rows, {"prompts": "all", "right": right, "of": total, "prompt_tokens": ""}]:
+        whole = {"prompts": "all", "right": right, "of": total, "prompt_tokens": "–"}
+        for row in [*rows, whole]:
             share = f"{row['right'] / row['of']:.2%}"
-            tokens = str(row["prompt_tokens"])
-            shown.add_row(row["prompts"], str(row["right"]), str(row["of"]), share, tokens)
+            cells = [row["prompts"], row["right"], row["of"], share, row["prompt_tokens"]]
+            shown.add_row(*map(str, cells))
         console().print(shown)
         console().print(f"{result['dtype']} on {result['device']}, {seconds:.1f} s")
     if right / total < at_least:

@@ -53,7 +53,7 @@ def version(
 
 
 def main() -> None:
-    """Ends with 0, with 1 for an error that the user can mend, 2 for a wrong call, 130 for Ctrl-C."""
+    """Ends with 0, 1 for an error that the user can mend, 2 for a wrong call, 130 for Ctrl-C."""
     sys.exit(run(sys.argv[1:]))
 
 

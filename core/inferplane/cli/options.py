@@ -67,7 +67,7 @@ def with_settings(*names: str) -> Callable[[Callable[..., Any]], Callable[..., A
         parameters += [_flag(name) for name in names] + [file]
         wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
-        wrapper.__doc__ = function.__doc__
+        wrapper.__name__, wrapper.__doc__ = function.__name__, function.__doc__
         return wrapper
 
     return decorate

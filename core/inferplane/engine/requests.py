@@ -55,7 +55,7 @@ class RequestMaker:
                 raise UserError("the tokenizer is off (skip_tokenizer_init): give token ids")
             return prompt, self.tokenizer.encode(prompt)
         try:
-            ids = list(prompt)
+            ids: list[Any] = list(prompt)
         except TypeError:
             raise UserError(
                 f"a prompt is {prompt!r}; it must be a text, token ids or a mapping"
@@ -110,6 +110,7 @@ class RequestMaker:
                 f"{self.max_length - 1}, with one left to generate (max-model-len is "
                 f"{self.max_length})"
             )
+
 
 def build_requests(plan: Plan) -> RequestMaker:
     """The front end of a plan: tokenizer and request checks, no device."""

@@ -8,7 +8,7 @@ from inferplane.batch import Batch, StepResult
 
 
 class Pending(ABC):
-    """A launched batch. `result` blocks until it is computed, and raises what the kernels raised."""
+    """A launched batch. `result` waits until it is computed; it raises what a kernel raised."""
 
     @abstractmethod
     def result(self) -> StepResult: ...
@@ -35,5 +35,5 @@ class Executor(ABC):
     @abstractmethod
     def launch(self, batch: Batch) -> Pending: ...
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027
         """(optional) Gives back what it holds."""

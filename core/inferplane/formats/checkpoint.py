@@ -42,8 +42,8 @@ class Checkpoint:
             if not isinstance(names, dict) or not all(isinstance(v, str) for v in names.values()):
                 raise UserError(f"{index} has no valid 'weight_map'")
             paths = [self.folder / name for name in sorted(set(names.values()))]
-            escaped = [p for p in paths if p.parent != self.folder]
-            missing = [p.name for p in paths if not p.exists()]
+            escaped = [p for p in paths if p.parent != self.folder or p.name == ".."]
+            missing = [p.name for p in paths if not p.is_file()]
             if escaped or missing:
                 raise UserError(f"{index} names files that are not there: {missing or escaped}")
             return paths

@@ -63,8 +63,11 @@ class AttentionInput:
         self.heads, self.kv_heads = request.heads, request.kv_heads
         self.head_dim = config.head_dim
         eps = config.qk_norm_eps
-        self.q_norm = None if eps is None else build.rms_norm("q_norm", config.head_dim, eps)
-        self.k_norm = None if eps is None else build.rms_norm("k_norm", config.head_dim, eps)
+        self.q_norm: Any = None
+        self.k_norm: Any = None
+        if eps is not None:
+            self.q_norm = build.rms_norm("q_norm", config.head_dim, eps)
+            self.k_norm = build.rms_norm("k_norm", config.head_dim, eps)
         self.rotary = build.rotary(config.rope, request.heads, request.kv_heads, config.head_dim)
         self.write = build.kv_write(request)
 

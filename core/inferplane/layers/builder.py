@@ -67,7 +67,7 @@ class Builder:
         layer: int | None = None,
         flat: bool = False,
     ) -> T | Any:
-        """A composite: `make_parts` builds it out of smaller ones; a larger candidate may replace it.
+        """A composite: `make_parts` builds it of smaller ones; a larger candidate may replace it.
 
         request: the composite's request, out of the sites that its parts recorded.
         flat: the parts' weights are named as if the composite had no name of its own.

@@ -32,7 +32,7 @@ class Rope:
 
     @classmethod
     def read(cls, config: Mapping[str, Any], head_dim: int) -> Rope:
-        """From a checkpoint's config: the newer `rope_parameters`, or `rope_theta`/`rope_scaling`."""
+        """From a checkpoint's config: `rope_parameters`, or `rope_theta` and `rope_scaling`."""
         fields = dict(config.get("rope_scaling") or {})
         fields.update(config.get("rope_parameters") or {})
         scaling = fields.get("rope_type") or fields.get("type") or "default"

@@ -88,7 +88,7 @@ class ConfigReader:
 
     def choice(self, name: str, known: Mapping[str, str], default: str) -> str:
         value = self.raw.get(name) or default
-        if value not in known:
+        if not isinstance(value, str) or value not in known:
             raise UserError(f"{self.where}: {name} is {value!r}; known: {', '.join(known)}")
         return known[value]
 
@@ -134,7 +134,11 @@ def layer_windows(raw: Mapping[str, Any]) -> tuple[int, ...]:
     window = reader.number("sliding_window")
     types = raw.get("layer_types")
     if types:
+        if not isinstance(types, list) or len(types) != layers:
+            raise UserError(f"config.json: layer_types is {types!r}; it must name {layers} layers")
         return tuple(window if kind == "sliding_attention" else 0 for kind in types)
     first = raw.get("max_window_layers")
-    first = layers if first is None else int(first)
+    first = layers if first is None else first
+    if isinstance(first, bool) or not isinstance(first, int):
+        raise UserError(f"config.json: max_window_layers is {first!r}; it must be a whole number")
     return tuple(window if index >= first else 0 for index in range(layers))

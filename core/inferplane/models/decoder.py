@@ -1,4 +1,4 @@
-"""A decoder-only transformer. Legend: T tokens, B rows whose logits are wanted, C hidden, V vocab."""
+"""A decoder-only transformer. Legend: T tokens, B rows with wanted logits, C hidden, V vocab."""
 
 from __future__ import annotations
 

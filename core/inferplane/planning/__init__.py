@@ -1,1 +1,1 @@
-"""The whole plan of an engine, out of settings and data: no torch, no weights, no device touched."""
+"""The whole plan of an engine, out of settings and data: no torch, no weights, no device."""

@@ -76,10 +76,10 @@ def resolve(
 
 def _dtype(effective: Effective, props: DeviceProps, checkpoint: str) -> Effective:
     asked = effective["dtype"]
+    for name in filter(None, (asked, effective["kv_dtype"])):
+        if name not in DTYPE_BITS:
+            raise UserError(f"dtype {name!r} is not known; known: {', '.join(DTYPE_BITS)}")
     if asked is not None:
-        for name in (asked, effective["kv_dtype"] or asked):
-            if name not in DTYPE_BITS:
-                raise UserError(f"dtype {name!r} is not known; known: {', '.join(DTYPE_BITS)}")
         if asked not in props.dtypes:
             raise UserError(
                 f"dtype is {asked}; {props.name} computes with {', '.join(sorted(props.dtypes))}"

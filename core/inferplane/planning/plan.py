@@ -1,4 +1,4 @@
-"""The whole plan of an engine, out of settings and data: no torch, no weights, no device touched.
+"""The whole plan of an engine, out of settings and data: no torch, no weights, no device.
 
 `explain` prints it, the engine carries it out, and a combination that cannot work fails here.
 """

@@ -212,7 +212,8 @@ def _read_spec(plugin: Plugin) -> PlatformSpec | FeatureSpec:
             continue
         if not isinstance(spec, kind):
             raise BadHook(
-                f"{plugin.label}: {hook} returned {type(spec).__name__}, it must return {kind.__name__}"
+                f"{plugin.label}: {hook} returned {type(spec).__name__}, "
+                f"it must return {kind.__name__}"
             )
         return spec
     raise BadHook(
@@ -237,7 +238,7 @@ def _check_version(plugin: Plugin) -> None:
 
 
 def _mark_duplicates(plugins: list[Plugin]) -> None:
-    """Marks all plugins of one name as unusable, but for the core's own, which nothing displaces."""
+    """Marks all plugins of one name as unusable, but the core's own, which nothing displaces."""
     by_name: dict[str, list[Plugin]] = {}
     for plugin in plugins:
         name = plugin.spec.name if plugin.spec else plugin.name

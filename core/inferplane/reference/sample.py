@@ -92,6 +92,4 @@ def report(raw_BV: torch.Tensor, count: int, output: SampleOutput) -> None:
     chosen_B1 = logprobs_BV.gather(1, output.tokens_B[:, None])
     output.chosen_B = chosen_B1[:, 0]
     output.rank_B = (logprobs_BV > chosen_B1).sum(-1).to(torch.int32) + 1
-    output.top_BL, output.top_ids_BL = logprobs_BV.topk(
-        min(count, raw_BV.shape[1]), dim=-1
-    )
+    output.top_BL, output.top_ids_BL = logprobs_BV.topk(min(count, raw_BV.shape[1]), dim=-1)

@@ -1,6 +1,8 @@
-"""From the slots' parameters to the inputs of a sampling kernel. Legend: B sampled rows, V vocab."""
+"""From slots' parameters to the inputs of a sampling kernel. Legend: B rows, V vocabulary."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -114,9 +116,9 @@ def _masks(
     inputs.mask_BN = torch.from_numpy(packed.copy()).to(device)
 
 
-def _processors(params: list[SamplingParams]) -> tuple:  # type: ignore[type-arg]
+def _processors(params: list[SamplingParams]) -> tuple[Any, ...]:
     """Each distinct processor once, in order of first appearance, with its rows."""
-    rows: dict[int, tuple[object, list[int]]] = {}
+    rows: dict[int, tuple[Any, list[int]]] = {}
     for row, p in enumerate(params):
         for processor in p.processors:
             rows.setdefault(id(processor), (processor, []))[1].append(row)

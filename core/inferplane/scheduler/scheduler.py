@@ -135,7 +135,8 @@ class Scheduler:
             return False
         request = slots.requests[slot]
         assert request is not None
-        self.cache.store(slot, slots.tokens[slot, :length], -request.priority)
+        known = min(length, int(slots.known[slot]))  # what a launched step yields is not known yet
+        self.cache.store(slot, slots.tokens[slot, :known], -request.priority)
         return True
 
     def _admit(self, left: int, busy: set[int]) -> list[tuple[int, int]]:
@@ -293,6 +294,7 @@ class Scheduler:
         live = slots.alive[ids]
         slots.computed[ids[live]] += batch.counts[live]
         outputs = self._append(batch, result, live)
+        self._replan(batch, result, live)
         if self._windows:
             for slot in ids[slots.alive[ids]].tolist():
                 self.cache.trim(slot, int(slots.computed[slot]))
@@ -332,6 +334,19 @@ class Scheduler:
             at += 1
             rows = rows[~ended & (result.counts[rows] > at)]
         return list(outputs.values())
+
+    def _replan(self, batch: Batch, result: StepResult, live: np.ndarray) -> None:
+        """A row gave more or fewer tokens than the one that was planned for. With no token, its
+        last one is computed again. Needs rows with one step in flight."""
+        extra = np.where(live, result.counts - batch.sample, 0)
+        if not extra.any():
+            return
+        ids = batch.slots[extra != 0]
+        assert (self.slots.inflight[ids] == 0).all(), "k tokens a row need one step at a time"
+        self.slots.planned[ids] += extra[extra != 0]
+        again = batch.slots[extra < 0]
+        self.slots.scheduled[again] -= 1
+        self.slots.computed[again] -= 1
 
     def _report_prompt(
         self, output: Output, batch: Batch, row: int, found: list[TokenLogprobs]

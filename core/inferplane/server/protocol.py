@@ -80,7 +80,8 @@ class Sampling(BaseModel):
             )
         except UserError as error:
             field = str(error).split(" ", 1)[0]
-            raise APIError(400, str(error), field if field in type(self).model_fields else None) from None
+            param = field if field in type(self).model_fields else None
+            raise APIError(400, str(error), param) from None
 
     def refuse(self, *names: str) -> None:
         """For fields of the API that are not served yet: an error is better than a wrong answer."""

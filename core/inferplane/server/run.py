@@ -66,7 +66,7 @@ def serve(
     on_loading: Callable[[int, int], None],
     on_ready: Callable[[str, Any], None],
 ) -> int:
-    """Serves until told to stop. Returns the exit code; raises UserError if the engine cannot start.
+    """Serves until told to stop; gives the exit code. Raises UserError if it cannot start.
 
     on_ready: called with the address and the engine's `Ready`.
     """

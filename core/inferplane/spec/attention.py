@@ -99,7 +99,7 @@ class AttentionKernel(ABC):
             cache[dst].copy_(cache[src])
 
     def export_pages(self, cache: Any, pages: Sequence[int]) -> torch.Tensor:
-        """(optional) Pages in the canonical wire form: [pages, P, 2, K, D], contiguous, on the host.
+        """(optional) Pages in the wire form: [pages, P, 2, K, D], contiguous, on the host.
 
         The default is right for `standard_layout` only.
         """

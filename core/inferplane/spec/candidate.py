@@ -23,7 +23,7 @@ class Candidate:
       supports: `supports(request) -> Support`. Pure: data in, data out, no torch, no vendor import,
         no device. It must give the same answer every time.
       load: "module:attribute", or a callable without arguments. Loading may import the vendor
-        library. It gives a factory: `factory(request) -> kernel`, the callable that `OPS` describes.
+        library. It gives a factory: `factory(request) -> kernel`, the callable of `OPS`.
     (optional):
       level: "op" < "block" < "layer" < "model": the larger wins when both support a request.
       features: the non-default semantics that the kernel handles (see `Request.requires`).

@@ -95,8 +95,9 @@ class Device:
     def torch_device(self) -> torch.device:
         import torch
 
-        index = None if self.torch_type == "cpu" else self.props.index
-        return torch.device(self.torch_type, index)
+        if self.torch_type == "cpu":
+            return torch.device("cpu")
+        return torch.device(self.torch_type, self.props.index)
 
     def _module(self) -> Any:
         import torch

@@ -21,7 +21,7 @@ class LinearKernel(Protocol):
     """op "linear". Owns the packed form of its weight."""
 
     def prepare(self, source: WeightSource) -> Packed:
-        """Reads "weight" [N, C] and, if the request says so, "bias" [N]; once, before the first call."""
+        """Reads "weight" [N, C] and, if the request says so, "bias" [N]. Called once."""
 
     def __call__(self, x_TC: torch.Tensor, packed: Packed) -> torch.Tensor:
         """[T, N] in the request's dtype. `x_TC` is contiguous and is not written."""

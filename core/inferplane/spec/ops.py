@@ -1,4 +1,4 @@
-"""Every op of the contract in one table: request type, call, arguments that it writes, result shape."""
+"""Every op of the contract in one table: request, call, arguments that it writes, result."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Probe:
 
     @classmethod
     def found(cls, devices: Iterable[DeviceProps]) -> Probe:
-        """Devices are numbered in the order given. An empty list is `missing`, with a plain reason."""
+        """Devices are numbered in the order given. An empty list is `missing`, with a reason."""
         numbered = tuple(props.at(index) for index, props in enumerate(devices))
         return cls(numbered) if numbered else cls.missing("the vendor library lists no device")
 

@@ -226,7 +226,8 @@ class AttentionRequest(Request):
 
     def describe(self) -> str:
         window = f" W{self.window}" if self.window else ""
-        return f"{self.dtype} H{self.heads} K{self.kv_heads} D{self.head_dim} P{self.page_size}{window}"
+        heads = f"H{self.heads} K{self.kv_heads} D{self.head_dim}"
+        return f"{self.dtype} {heads} P{self.page_size}{window}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -307,7 +308,7 @@ class GatedMLPRequest(Request):
 class RoutingRequest(Request):
     """Chooses `top_k` of `experts` for each token, with weights.
 
-    scoring: "softmax" or "sigmoid". renormalize: weights of the chosen sum to one (times `scaling`).
+    scoring: "softmax" or "sigmoid". renormalize: the chosen weights sum to one (times `scaling`).
     bias: a learned correction that moves the choice but not the weight. groups, top_groups:
     experts are chosen within the best groups; 0 for no groups.
     """

@@ -1,4 +1,4 @@
-"""The version of the contract. A minor adds, a major breaks; before the first release a minor may."""
+"""The version of the contract. A minor adds, a major breaks; until the first release both may."""
 
 SPEC_VERSION: tuple[int, int] = (0, 1)
 """(major, minor). A plugin says in its `PlatformSpec.api` which one it was built for."""

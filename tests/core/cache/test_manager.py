@@ -12,10 +12,10 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from tests.fakes.kv import FULL, GROUPS, MIXED, Memory, Row, tokens
+
 from inferplane.cache.manager import CacheGroup, KVCache
 from inferplane.spec import GroupKind
-
-from tests.fakes.kv import FULL, GROUPS, MIXED, Memory, Row, tokens
 
 SLOTS, LONGEST = 3, 24
 PREFIX = [0, 1, 1, 0, 1, 0, 0, 0, 1, 1, 1, 0, 1, 0, 1, 1]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from tests.fakes.plugins import candidate, feature, platform
+
 from inferplane.plugins.catalog import Catalog
 from inferplane.plugins.discovery import discover
 from inferplane.plugins.errors import BadHook, ImportFailed
 from inferplane.plugins.selection import select
 from inferplane.spec import MemoryInfo, ModelSpec, SettingProposal
-
-from tests.fakes.plugins import candidate, feature, platform
-
 
 
 def raising_ops(props):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from tests.fakes.plugins import feature, installed, module_of, only, platform, platform_spec
+
 from inferplane.plugins.discovery import discover, entry_points
 from inferplane.plugins.errors import (
     BadHook,
@@ -12,8 +14,6 @@ from inferplane.plugins.errors import (
     NotAllowed,
 )
 from inferplane.spec import ENTRY_POINT_GROUP, SPEC_VERSION, FeatureSpec, hookimpl
-
-from tests.fakes.plugins import feature, installed, module_of, only, platform, platform_spec
 
 MAJOR, MINOR = SPEC_VERSION
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from tests.fakes.plugins import PROPS, feature, installed, module_of, only, platform
+
 from inferplane.plugins.discovery import discover
 from inferplane.plugins.errors import (
     BadDevice,
@@ -15,8 +17,6 @@ from inferplane.plugins.errors import (
 )
 from inferplane.plugins.selection import parse_device, probe, select
 from inferplane.spec import Probe
-
-from tests.fakes.plugins import PROPS, feature, installed, module_of, only, platform
 
 
 def missing() -> Probe:

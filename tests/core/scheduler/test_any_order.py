@@ -12,13 +12,13 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from tests.fakes.executor import VOCAB, FakeExecutor, Loop, expected
+from tests.fakes.kv import GROUPS
+
 from inferplane.cache.manager import KVCache
 from inferplane.scheduler.policy import POLICIES
 from inferplane.scheduler.request import Finish, Request
 from inferplane.scheduler.scheduler import Scheduler
-
-from tests.fakes.executor import VOCAB, FakeExecutor, Loop, expected
-from tests.fakes.kv import GROUPS
 
 SLOTS, LONGEST = 4, 28
 PREFIX = [0, 1, 5, 2, 0, 3, 3, 1, 4, 4, 0, 2, 1, 5, 5, 3]
@@ -43,7 +43,6 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.loop = Loop(self.scheduler, FakeExecutor(GROUPS[groups], SLOTS, LONGEST), depth)
         self.wanted: dict[str, list[int]] = {}
         self.aborted: set[str] = set()
-        self.failures = 0
 
     @rule(
         shared=st.sampled_from([0, 5, 9, 12, 16]),
@@ -94,7 +93,8 @@ class SchedulerMachine(RuleBasedStateMachine):
     def fail_a_step(self):
         batch = self.scheduler.schedule()
         if batch is not None:
-            self.loop.executor.run(batch)
+            executor = self.loop.executor
+            self.loop.pending.append((executor.run(batch), executor.written))
             self.loop.fail()
 
     @invariant()

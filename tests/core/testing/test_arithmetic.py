@@ -7,6 +7,7 @@ from pathlib import Path
 import jinja2.sandbox
 import pytest
 import tokenizers
+
 from inferplane.testing import arithmetic
 from inferplane.testing.arithmetic import Question
 

@@ -3,7 +3,9 @@
 The standard layout makes a run of consecutive pages one strided view, which flash attention reads
 in place. A context of several runs is attended run by run; the parts are joined by their
 log-sum-exp (as in FlashDecoding). The pool hands out consecutive pages where it can, so there is
-usually one run. Legend: N new tokens of a row, L context, H heads, K kv heads, G = H/K, D head size.
+usually one run.
+
+Legend: N new tokens of a row, L context, H heads, K kv heads, G = H/K, D head size.
 """
 
 from __future__ import annotations

@@ -1,0 +1,80 @@
+"""`inferplane explain` and `inferplane devices`."""
+
+from __future__ import annotations
+
+import json
+
+
+def test_the_plan_as_json(run):
+    done = run("explain", "tiny-arithmetic", "--device", "cpu", "--json", "--strict")
+    plan = json.loads(done.stdout)
+    assert plan["platform"]["name"] == "cpu"
+    by_op = {row["op"]: row for row in plan["ops"]}
+    assert by_op["attention"]["kernel"] == "cpu.flash"
+    assert by_op["attention"]["sites"] == 4
+    assert by_op["linear"]["verified"] == "not run"
+    refused = {r["kernel"]: r["reason"] for r in by_op["attention"]["rejected"]}
+    assert "--strict" in refused["reference.attention"]
+    layers, kv_heads, head_dim, both, bf16 = 4, 2, 64, 2, 2
+    assert plan["memory"]["kv_bytes_per_token"] == layers * kv_heads * head_dim * both * bf16
+    assert plan["settings"]["strict"] == {"value": True, "source": "flag"}
+    assert plan["settings"]["dtype"] == {"value": "bf16", "source": "checkpoint"}
+
+
+def test_pins_show_in_the_plan_and_as_a_warning(run):
+    done = run(
+        "explain", "tiny-arithmetic", "--device", "cpu", "--kernel", "linear=reference.linear"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "linear is pinned to reference.linear" in done.stdout
+    assert "--strict would refuse" in done.stdout
+
+
+def test_a_profile_needs_no_such_device(run):
+    done = run("explain", "tiny-arithmetic", "--device", "cpu", "--target", "server", "--json")
+    plan = json.loads(done.stdout)
+    assert plan["platform"]["planning"] is True
+    assert plan["memory"]["device_total_bytes"] == 128 << 30
+
+
+def test_an_unknown_profile_lists_those_there_are(run):
+    done = run("explain", "tiny-arithmetic", "--device", "cpu", "--target", "moon")
+    assert done.returncode == 1
+    assert "profiles: laptop, server" in done.stderr
+
+
+def test_problems_are_listed_before_anything_is_loaded(run):
+    flags = ["--strict", "--kernel", "linear!=cpu.onednn", "--kernel", "sample!=cpu.sample"]
+    done = run("explain", "tiny-arithmetic", "--device", "cpu", *flags)
+    assert done.returncode == 1
+    assert "linear" in done.stderr
+    assert "sample" in done.stderr
+    assert "forbidden by --kernel" in done.stderr
+
+
+def test_settings_tell_variable_and_file(run, tmp_path):
+    file = tmp_path / "settings.yaml"
+    file.write_text("max_num_seqs: 4\npage_size: 32\n")
+    done = run(
+        "explain",
+        "tiny-arithmetic",
+        "--json",
+        "--config",
+        str(file),
+        INFERPLANE_DEVICE="cpu",
+        INFERPLANE_MAX_NUM_SEQS="8",
+    )
+    settings = json.loads(done.stdout)["settings"]
+    assert settings["max_num_seqs"] == {"value": 8, "source": "environment"}
+    assert settings["page_size"] == {"value": 32, "source": str(file)}
+
+
+def test_devices_as_json(run):
+    rows = {row["name"]: row for row in json.loads(run("devices", "--json").stdout)}
+    assert rows["cpu"]["usable"] is True
+    assert rows["cpu"]["devices"][0]["memory_bytes"] > 0
+    assert rows["reference"]["kind"] == "feature"
+
+
+def test_no_colour_codes_in_a_pipe(run):
+    assert "\x1b[" not in run("devices", NO_COLOR="1").stdout
