@@ -119,9 +119,7 @@ def checkpoint(
 
 
 @pytest.fixture
-def changed_config(
-    checkpoint: Callable[[str], Path], tmp_path: Path
-) -> Callable[..., Path]:
+def changed_config(checkpoint: Callable[[str], Path], tmp_path: Path) -> Callable[..., Path]:
     """A copy of a checkpoint whose config.json has other values; None takes a key out."""
 
     def make(name: str, **changes: Any) -> Path:

@@ -24,7 +24,7 @@ import tokenizers
 import torch
 import torch.nn.functional as F
 import transformers
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -301,6 +301,12 @@ def train(args: argparse.Namespace, device: torch.device, out: Path) -> dict[str
     config = Qwen3Config(**{**CONFIG, "torch_dtype": "float32"})
     config._attn_implementation = "eager" if device.type == "cpu" else "sdpa"
     model = Qwen3ForCausalLM(config).to(device)
+    earlier: list[dict[str, float]] = []
+    if args.resume:
+        model.load_state_dict(load_file(args.resume / "model.safetensors"), strict=False)
+        curve_file = args.resume / "curve.jsonl"
+        if curve_file.exists():
+            earlier = [json.loads(line) for line in curve_file.read_text().splitlines()]
     parameters = sum(p.numel() for p in model.parameters())
     questions = Questions(device, args.seed)
     print(f"{parameters} parameters, {len(questions.tokens)} training questions", flush=True)
@@ -325,8 +331,9 @@ def train(args: argparse.Namespace, device: torch.device, out: Path) -> dict[str
     start = time.monotonic()
     while True:
         minutes = (time.monotonic() - start) / 60
-        progress = step / args.steps if args.steps else minutes / args.minutes
-        done = progress >= 1 or minutes >= args.minutes
+        share = step / args.steps if args.steps else minutes / args.minutes
+        done = share >= 1 or minutes >= args.minutes
+        progress = args.resume_at + (1 - args.resume_at) * share
         if done or (step and step % args.every == 0):
             model.eval()
             zero = forced_accuracy(model, pairs[0::2], device, half=args.half)
@@ -365,7 +372,13 @@ def train(args: argparse.Namespace, device: torch.device, out: Path) -> dict[str
         since += 1
         step += 1
         tokens += ids.numel()
-    return {"parameters": parameters, "steps": step, "tokens": tokens, "curve": curve}
+    return {
+        "parameters": parameters,
+        "steps": step + (int(earlier[-1]["step"]) if earlier else 0),
+        "tokens": tokens,
+        "earlier_curve": earlier,
+        "curve": curve,
+    }
 
 
 def percent(value: float) -> str:
@@ -435,6 +448,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for the files")
     parser.add_argument("--minutes", type=float, default=60.0, help="longest training time")
     parser.add_argument("--steps", type=int, help="steps to train, for a run that repeats")
+    parser.add_argument("--resume", type=Path, help="folder with weights to go on from")
+    parser.add_argument(
+        "--resume-at", type=float, default=0.0, help="part of the schedule that is done, 0 to 1"
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tokens", type=int, help="tokens in a step")
@@ -464,7 +481,7 @@ def main() -> None:
     outcome = train(args, device, out)
     minutes = (time.monotonic() - start) / 60
     held = sum(map(arithmetic.held_out, arithmetic.every_question()))
-    settings = {k: v for k, v in vars(args).items() if k not in ("out", "device")}
+    settings = {k: v for k, v in vars(args).items() if k not in ("out", "device", "resume")}
     log = {
         "settings": settings | {"betas": [0.9, 0.98], "gradient_norm": 1.0},
         "versions": {

@@ -118,9 +118,9 @@ def test_completions_of_one_seed_are_the_same_again(make_llm):
 
 def test_first_completion_is_that_of_n_equal_to_one(make_llm):
     llm = make_llm()
-    many = llm.generate(
-        [{"prompt_token_ids": PROMPT}], SamplingParams(n=4, seed=3, max_tokens=12)
-    )[0]
+    many = llm.generate([{"prompt_token_ids": PROMPT}], SamplingParams(n=4, seed=3, max_tokens=12))[
+        0
+    ]
     assert tokens(llm, SamplingParams(seed=3, max_tokens=12)) == many.outputs[0].token_ids
 
 
@@ -205,9 +205,7 @@ def test_stop_token_ids_end_although_eos_is_ignored(make_llm):
 def test_min_tokens_puts_the_end_off(make_llm):
     llm = make_llm()
     free = tokens(llm, GREEDY)
-    params = SamplingParams(
-        temperature=0.0, max_tokens=16, stop_token_ids=(free[1],), min_tokens=9
-    )
+    params = SamplingParams(temperature=0.0, max_tokens=16, stop_token_ids=(free[1],), min_tokens=9)
     found = tokens(llm, params)
     assert len(found) >= 9
     assert free[1] not in found[:9]
@@ -447,6 +445,17 @@ def test_max_num_batched_tokens_below_max_num_seqs_is_refused(make_llm):
 def test_an_unknown_setting_names_the_nearest(make_llm):
     with pytest.raises(UserError, match="page_size"):
         make_llm(page_sise=16)
+
+
+@pytest.mark.parametrize("name", ["dtype", "kv_dtype"])
+def test_an_unknown_type_is_refused(name, make_llm):
+    with pytest.raises(UserError, match="'int7' is not known"):
+        make_llm(**{"dtype": None, name: "int7"})
+
+
+def test_a_device_that_is_not_there_is_refused(make_llm):
+    with pytest.raises(UserError, match="'toaster'"):
+        make_llm(device="toaster")
 
 
 def test_random_weights_need_no_checkpoint(make_llm, checkpoint, tmp_path):

@@ -63,7 +63,9 @@ def test_the_ends_of_a_range_are_taken(name, value):
     SamplingParams(**{name: value})
 
 
-@pytest.mark.parametrize(("given", "kept"), [("end", ("end",)), (["a", "b"], ("a", "b")), (None, ())])
+@pytest.mark.parametrize(
+    ("given", "kept"), [("end", ("end",)), (["a", "b"], ("a", "b")), (None, ())]
+)
 def test_stop_is_a_text_or_several(given, kept):
     assert SamplingParams(stop=given).stop == kept
 

@@ -98,8 +98,10 @@ class Decoder:
         """Hidden states [T, C] after the final norm."""
         step.rotary = [k.step(table, step.positions_T) for k, table in self.context.rotary_states]
         x_TC, residual_TC = self.embed(step.tokens_T), None
-        for layer in self.layers:
+        for index, layer in enumerate(self.layers):
             x_TC, residual_TC = layer(x_TC, residual_TC, step)
+            if index in step.keep_layers:
+                step.kept.append(x_TC + residual_TC)
         return self.norm(x_TC, residual_TC)[0]
 
     def logits(self, hidden_BC: Any) -> Any:

@@ -83,19 +83,37 @@ class Scheduler:
 
     def schedule(self) -> Batch | None:
         """The next batch, or None where nothing can run now."""
-        decodes = self._decodes()
+        resting = self._make_way()
+        decodes = self._decodes(resting)
         left = self.budget - len(decodes)
-        chunks = self._chunks(decodes, left) if len(self.slots.order) > len(decodes) else []
+        busy = resting | set(decodes.tolist())
+        chunks = self._chunks(busy, left) if len(self.slots.order) > len(busy) else []
         left -= sum(count for _, count in chunks)
         if not self._starved:
-            chunks += self._admit(left, {s for s, _ in chunks} | set(decodes.tolist()))
+            chunks += self._admit(left)
         return self._batch(decodes, chunks)
 
-    def _decodes(self) -> np.ndarray:
+    def _make_way(self) -> set[int]:
+        """Under a policy that preempts: makes place for the first waiting request, before running
+        ones are given work. Gives slots that rest until their steps in flight are committed."""
+        while self.policy.preempts and len(self.waiting):
+            request = self.waiting.first()
+            if self._place(request) is not None:
+                break
+            worst = max(self.slots.order, key=self._urgency, default=None)
+            if worst is None or self._urgency(worst)[0] <= request.priority:
+                break
+            if self.slots.inflight[worst]:
+                return {worst}
+            self._preempt(worst)
+        return set()
+
+    def _decodes(self, resting: set[int]) -> np.ndarray:
         """Slots with exactly one token to compute, with pages for it. Preempts if pages run out."""
         slots, self._starved = self.slots, False
         while True:
             order = np.array(slots.order, dtype=np.int32)
+            order = order[~np.isin(order, list(resting))] if resting else order
             todo = np.minimum(slots.planned[order], slots.limit[order] - 1) - slots.scheduled[order]
             rows = order[todo == 1]
             if not len(rows) or self.cache.grow(rows, slots.scheduled[rows] + 1):
@@ -104,10 +122,9 @@ class Scheduler:
             if not self._preempt_last(set()):
                 return rows[:0]
 
-    def _chunks(self, decodes: np.ndarray, left: int) -> list[tuple[int, int]]:
+    def _chunks(self, busy: set[int], left: int) -> list[tuple[int, int]]:
         """(slot, tokens) of running prompts, in order of admission."""
         chunks: list[tuple[int, int]] = []
-        busy = set(decodes.tolist())
         for slot in list(self.slots.order):
             todo = self._todo(slot)
             if slot in busy or todo < 1 or left < 1 or not self.slots.alive[slot]:
@@ -139,22 +156,15 @@ class Scheduler:
         self.cache.store(slot, slots.tokens[slot, :known], -request.priority)
         return True
 
-    def _admit(self, left: int, busy: set[int]) -> list[tuple[int, int]]:
+    def _admit(self, left: int) -> list[tuple[int, int]]:
         """Takes waiting requests while there are slots, pages and budget."""
         chunks: list[tuple[int, int]] = []
         if len(self.waiting) and left > 0:
             self.waiting.refresh()
         while len(self.waiting) and left > 0:
             request = self.waiting.first()
-            if not self.slots.free and not self._displace(request, busy):
-                break
-            path = (
-                [] if request.wants_prompt else self.cache.match(request.tokens, request.namespace)
-            )
-            spare = len(self.slots.order)  # a page each, so that decoding goes on for a while
-            if not self.cache.fits(path, len(request.tokens) + 1, spare):
-                if self._displace(request, busy):
-                    continue
+            path = self._place(request)
+            if path is None:
                 break
             self.waiting.pop()
             slot = self._take(request, path)
@@ -162,10 +172,17 @@ class Scheduler:
             if not self._reserve(slot, count):
                 self._preempt(slot)
                 break
-            busy.add(slot)
             chunks.append((slot, count))
             left -= count
         return chunks
+
+    def _place(self, request: Request) -> list[Node] | None:
+        """The cached path to run behind; None where there is no slot, or too few pages."""
+        if not self.slots.free:
+            return None
+        path = [] if request.wants_prompt else self.cache.match(request.tokens, request.namespace)
+        spare = len(self.slots.order)  # a page each, so that decoding goes on for a while
+        return path if self.cache.fits(path, len(request.tokens) + 1, spare) else None
 
     def _take(self, request: Request, path: list[Node]) -> int:
         cached = len(path) * self.cache.tree.page
@@ -224,28 +241,13 @@ class Scheduler:
         order = [s for s in self.slots.order if s not in keep and not self.slots.inflight[s]]
         if len(self.slots.order) < 2 or not order:
             return False
-        if self.policy.preempts:
-            order.sort(key=lambda s: self._urgency(s), reverse=True)
-            self._preempt(order[0])
-        else:
-            self._preempt(order[-1])
+        self._preempt(max(order, key=self._urgency) if self.policy.preempts else order[-1])
         return True
 
     def _urgency(self, slot: int) -> tuple[int, int]:
         request = self.slots.requests[slot]
         assert request is not None
         return request.priority, request.arrival
-
-    def _displace(self, request: Request, busy: set[int]) -> bool:
-        """Under a policy that preempts: takes the place of the least urgent running request."""
-        if not self.policy.preempts:
-            return False
-        order = [s for s in self.slots.order if s not in busy and not self.slots.inflight[s]]
-        worst = max(order, key=self._urgency, default=None)
-        if worst is None or self._urgency(worst)[0] <= request.priority:
-            return False
-        self._preempt(worst)
-        return True
 
     def _preempt(self, slot: int) -> None:
         """Back to the queue. What was computed stays in the tree while there is space, so that

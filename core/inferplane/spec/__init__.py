@@ -14,6 +14,7 @@ from .hooks import HOOK_PREFIX, PROJECT, PROVISIONAL_HOOKS, InferplaneSpecs, hoo
 from .kernels import (
     AttentionInputKernel,
     BlockKernel,
+    Dumpable,
     EmbeddingKernel,
     ExpertsKernel,
     KVWriteKernel,
@@ -89,6 +90,7 @@ __all__ = [
     "Device",
     "DeviceProps",
     "DispatchRequest",
+    "Dumpable",
     "EmbeddingKernel",
     "EmbeddingRequest",
     "Event",

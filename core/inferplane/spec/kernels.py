@@ -7,6 +7,7 @@ not synchronise; results are allocated by the kernel unless an argument is said 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .sampling import SampleInputs, SampleOutput
@@ -23,8 +24,24 @@ class LinearKernel(Protocol):
     def prepare(self, source: WeightSource) -> Packed:
         """Reads "weight" [N, C] and, if the request says so, "bias" [N]. Called once."""
 
-    def __call__(self, x_TC: torch.Tensor, packed: Packed) -> torch.Tensor:
-        """[T, N] in the request's dtype. `x_TC` is contiguous and is not written."""
+    def __call__(
+        self, x_TC: torch.Tensor, packed: Packed, adapters_T: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """[T, N] in the request's dtype. `x_TC` is contiguous and is not written.
+
+        adapters_T: int32, each token's adapter slot, -1 for none; given only where the request has
+        adapters, so a kernel without that feature may leave the argument out.
+        """
+
+
+class Dumpable(Protocol):
+    """(optional) For kernels whose `prepare` is slow: its result can be kept and read back."""
+
+    def dump(self, packed: Packed) -> Mapping[str, torch.Tensor]:
+        """Dense tensors that `restore` takes. Names are the kernel's own."""
+
+    def restore(self, tensors: Mapping[str, torch.Tensor]) -> Packed:
+        """What `prepare` gave, on the device of the tensors."""
 
 
 class EmbeddingKernel(Protocol):

@@ -24,13 +24,17 @@ class Step:
     """Tensors of one step, on the device.
 
     Set by the runner: tokens_T and positions_T int64; groups, one entry a KV group.
-    Set by the model before its first layer: rotary, one state a distinct rotary embedding.
+    keep_layers: layers whose hidden states are wanted (after the layer, residual added).
+    Set by the model: rotary, one state a distinct rotary embedding, before the first layer; kept,
+    [T, C] for each of keep_layers, in the model's order.
     """
 
     tokens_T: torch.Tensor
     positions_T: torch.Tensor
     groups: list[GroupStep]
+    keep_layers: frozenset[int] = frozenset()
     rotary: list[Any] = field(default_factory=list)
+    kept: list[torch.Tensor] = field(default_factory=list)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -50,9 +50,7 @@ def test_logits_with_the_reference_kernels(name, make_llm, prompt_logits, refere
     torch.testing.assert_close(found, reference_logits(name, ids), atol=TOLERANCE, rtol=0)
 
 
-def test_logits_with_older_window_fields(
-    changed_config, make_llm, prompt_logits, reference_logits
-):
+def test_logits_with_older_window_fields(changed_config, make_llm, prompt_logits, reference_logits):
     ids = token_ids(100)
     folder = changed_config("qwen2-windows", layer_types=None)
     found = prompt_logits(make_llm(folder), ids)

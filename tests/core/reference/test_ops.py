@@ -97,9 +97,7 @@ def test_embedding_picks_scaled_rows(scale):
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_linear_multiplies_rows_and_adds_a_bias(bias):
-    request = LinearRequest(
-        device=PROPS, in_features=4, out_features=2, dtype="fp32", bias=bias
-    )
+    request = LinearRequest(device=PROPS, in_features=4, out_features=2, dtype="fp32", bias=bias)
     made = Linear(request)
     packed = made.prepare(Source(weight=torch.tensor(X), bias=torch.tensor([10.0, 20.0])))
     found = made(torch.tensor([WEIGHT]), packed)[0].tolist()

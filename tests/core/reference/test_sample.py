@@ -49,9 +49,7 @@ def test_keep_is_the_definition(logits, top_k, top_p, min_p):
         min_p_B=torch.tensor([min_p]),
     )
     found = keep(torch.tensor([logits]), inputs)[0]
-    assert set(found.isfinite().nonzero()[:, 0].tolist()) == naive_keep(
-        logits, top_k, top_p, min_p
-    )
+    assert set(found.isfinite().nonzero()[:, 0].tolist()) == naive_keep(logits, top_k, top_p, min_p)
 
 
 def test_keep_changes_no_logit_that_stays():

@@ -20,7 +20,7 @@ GROUP = KVGroup(
 
 def batch(rows: list[tuple[int, int, int]], new=(), updates=()) -> Batch:
     """rows: (slot, start, count)."""
-    slots, starts, counts = (np.array(column, dtype=np.int32) for column in zip(*rows))
+    slots, starts, counts = (np.array(column, dtype=np.int32) for column in zip(*rows, strict=True))
     return Batch(
         step=1,
         new=list(new),

@@ -35,7 +35,9 @@ class Source:
 
     tied_to = ""
 
-    def __init__(self, tensors: dict[str, torch.Tensor], children: dict[str, "Source"] | None = None):
+    def __init__(
+        self, tensors: dict[str, torch.Tensor], children: dict[str, "Source"] | None = None
+    ):
         self.tensors, self.children = tensors, children or {}
 
     def read(self, name: str, part: str | None = None) -> torch.Tensor:
