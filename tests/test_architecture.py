@@ -1,4 +1,4 @@
-"""The shape of the house: no vendor in the core, one-way imports, small files, tests that mirror."""
+"""The shape of the house: no vendor in the core, one-way imports, small files, tests as mirrors."""
 
 from __future__ import annotations
 
@@ -154,7 +154,9 @@ def test_a_vendor_word_is_seen(text):
     assert vendor_words(text)
 
 
-@pytest.mark.parametrize("text", ["input", "inputs_T", "ship", "chip", "lambda", "small9", "example"])
+@pytest.mark.parametrize(
+    "text", ["input", "inputs_T", "ship", "chip", "lambda", "small9", "example"]
+)
 def test_a_common_word_is_none(text):
     assert not vendor_words(text)
 

@@ -4,7 +4,8 @@
 
 Needs torch, transformers, tokenizers and safetensors. Works on a CPU (an hour or two on a few
 cores) and on a CUDA device (minutes). Without ``--steps`` the learning rate follows the clock, so
-two runs differ; with ``--steps`` a run on the same machine and versions repeats.
+two runs differ; with ``--steps`` a run on the same machine and versions repeats. A run that broke
+off goes on from its best checkpoint with ``--resume``, with a new optimizer state.
 """
 
 from __future__ import annotations
@@ -294,22 +295,28 @@ def learning_rate(progress: float, step: int, warmup: int, peak: float) -> float
     return peak * min(1.0, (step + 1) / warmup) * cosine
 
 
-def train(args: argparse.Namespace, device: torch.device, out: Path) -> dict[str, object]:
-    """Train, keep the best checkpoint in ``out`` and return what the log should say."""
+def resume(model: Qwen3ForCausalLM, folder: Path, log: dict) -> None:
+    """Take over another run's weights, and its log up to when it saved them."""
+    model.load_state_dict(load_file(folder / "model.safetensors"), strict=False)
+    earlier = json.loads((folder / "train_log.json").read_text(encoding="utf-8"))
+    log["earlier_settings"] = [*earlier["earlier_settings"], earlier["settings"]]
+    last = max(i for i, point in enumerate(earlier["curve"]) if point["saved"])
+    log["curve"] = earlier["curve"][: last + 1]
+
+
+def train(args: argparse.Namespace, device: torch.device, out: Path, log: dict) -> None:
+    """Train, keep the best checkpoint and the log in ``out``."""
     torch.manual_seed(args.seed)
     # On a CPU plain attention is the faster one for short rows.
     config = Qwen3Config(**{**CONFIG, "torch_dtype": "float32"})
     config._attn_implementation = "eager" if device.type == "cpu" else "sdpa"
     model = Qwen3ForCausalLM(config).to(device)
-    earlier: list[dict[str, float]] = []
     if args.resume:
-        model.load_state_dict(load_file(args.resume / "model.safetensors"), strict=False)
-        curve_file = args.resume / "curve.jsonl"
-        if curve_file.exists():
-            earlier = [json.loads(line) for line in curve_file.read_text().splitlines()]
-    parameters = sum(p.numel() for p in model.parameters())
+        resume(model, args.resume, log)
+    before = log["curve"][-1] if log["curve"] else {"step": 0, "tokens": 0, "minutes": 0.0}
+    log["parameters"] = sum(p.numel() for p in model.parameters())
     questions = Questions(device, args.seed)
-    print(f"{parameters} parameters, {len(questions.tokens)} training questions", flush=True)
+    print(f"{log['parameters']} parameters, {len(questions.tokens)} training questions", flush=True)
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim < 2]
     optimizer = torch.optim.AdamW(
@@ -323,7 +330,6 @@ def train(args: argparse.Namespace, device: torch.device, out: Path) -> dict[str
     # Another seed than the final measurement's, so that this choice does not flatter it.
     pairs = arithmetic.evaluation_set(args.check, seed=args.seed + 1000)
     rng = random.Random(args.seed)
-    curve: list[dict[str, float]] = []
     best = (-1.0, 0.0)
     tokens = step = 0
     running = torch.zeros((), device=device)
@@ -342,20 +348,22 @@ def train(args: argparse.Namespace, device: torch.device, out: Path) -> dict[str
             loss = float(running) / max(since, 1)
             running.zero_()
             since = 0
-            curve.append(
-                {
-                    "step": step,
-                    "minutes": round(minutes, 2),
-                    "loss": round(loss, 5),
-                    "zero_shot": zero,
-                    "few_shot": few,
-                }
-            )
-            print(json.dumps(curve[-1]), flush=True)
             score = (min(zero, few), -loss)
-            if score >= best:
+            point = {
+                "step": before["step"] + step,
+                "tokens": before["tokens"] + tokens,
+                "minutes": round(before["minutes"] + minutes, 2),
+                "loss": round(loss, 5),
+                "zero_shot": zero,
+                "few_shot": few,
+                "saved": score >= best,
+            }
+            print(json.dumps(point), flush=True)
+            if point["saved"]:
                 best = score
                 save_weights(model, out)
+            log["curve"].append(point)
+            write_json(out / "train_log.json", log)
         if done:
             break
         mix = SHORT_ROWS if progress < SHORT_PART else SHORT_ROWS | LONG_ROWS
@@ -372,13 +380,6 @@ def train(args: argparse.Namespace, device: torch.device, out: Path) -> dict[str
         since += 1
         step += 1
         tokens += ids.numel()
-    return {
-        "parameters": parameters,
-        "steps": step + (int(earlier[-1]["step"]) if earlier else 0),
-        "tokens": tokens,
-        "earlier_curve": earlier,
-        "curve": curve,
-    }
 
 
 def percent(value: float) -> str:
@@ -389,6 +390,8 @@ def percent(value: float) -> str:
 def model_card(log: dict) -> str:
     """The README that goes with the weights."""
     c, low, high = CONFIG, *arithmetic.FEW_SHOT
+    last, earlier = log["curve"][-1], len(log["earlier_settings"])
+    stages = f", resumed {earlier} time{'s' * (earlier > 1)}" if earlier else ""
     about = f"""A tiny Qwen3 checkpoint that adds and subtracts whole numbers from 0 to
         {arithmetic.LARGEST}. It reads `12+345=` and writes `357` and a newline. Solved lines may
         come before the question, up to {CONTEXT} tokens in all. It exists to test inference
@@ -401,9 +404,9 @@ def model_card(log: dict) -> str:
     tokens = f"- Tokenizer: one token per byte, plus `{'`, `'.join(SPECIAL_TOKENS)}`."
     chat = """- Chat template: a user's message is a question, the assistant's reply its answer;
         system messages are ignored. Generation stops at a newline or at the end of text."""
-    training = f"""`tools/train_arithmetic.py` made it from random weights: {log["steps"]:,} steps
-        of about {log["settings"]["tokens"]:,} tokens with AdamW, {log["minutes"]:.0f} minutes on
-        {log["device"]}. The data are random questions, in rows of {min(SHORT_ROWS)} to
+    training = f"""`tools/train_arithmetic.py` made it from random weights: {last["step"]:,} steps
+        of about {log["settings"]["tokens"]:,} tokens with AdamW, {last["minutes"]:.0f} minutes on
+        {log["device"]}{stages}. The data are random questions, in rows of {min(SHORT_ROWS)} to
         {max(LONG_ROWS)} tokens; only answers are learned. {log["held_out_questions"]:,} of the
         {log["questions"]:,} questions, chosen by a hash (`inferplane.testing.arithmetic.held_out`),
         never occur in training. `train_log.json` has the settings, versions and curve."""
@@ -477,13 +480,10 @@ def main() -> None:
     out: Path = args.out
     out.mkdir(parents=True, exist_ok=True)
     write_settings(out)
-    start = time.monotonic()
-    outcome = train(args, device, out)
-    minutes = (time.monotonic() - start) / 60
-    held = sum(map(arithmetic.held_out, arithmetic.every_question()))
     settings = {k: v for k, v in vars(args).items() if k not in ("out", "device", "resume")}
     log = {
         "settings": settings | {"betas": [0.9, 0.98], "gradient_norm": 1.0},
+        "earlier_settings": [],
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,
@@ -491,13 +491,18 @@ def main() -> None:
             "tokenizers": tokenizers.__version__,
         },
         "device": device_name(device),
-        "minutes": round(minutes, 1),
         "questions": 2 * (arithmetic.LARGEST + 1) ** 2,
-        "held_out_questions": held,
-        "measured_on": args.measure,
-        "accuracy": final_accuracy(out, args.measure, device),
-        **outcome,
+        "held_out_questions": sum(map(arithmetic.held_out, arithmetic.every_question())),
+        "curve": [],
     }
+    train(args, device, out, log)
+    finish(args, device, out, log)
+
+
+def finish(args: argparse.Namespace, device: torch.device, out: Path, log: dict) -> None:
+    """Measure what was trained, and complete the log and the card."""
+    log["measured_on"] = args.measure
+    log["accuracy"] = final_accuracy(out, args.measure, device)
     write_json(out / "train_log.json", log)
     (out / "README.md").write_text(model_card(log), encoding="utf-8")
     print(json.dumps(log["accuracy"]), flush=True)

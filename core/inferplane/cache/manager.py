@@ -163,18 +163,29 @@ class KVCache:
         """
         if not self.prefix_caching:
             return
-        page = self.tree.page
-        node = self.ends[slot]
+        page, node = self.tree.page, self.ends[slot]
         if node is None or not node.alive:
             node = self.tree.root(self.namespaces[slot])
-        for at in range(node.depth, len(tokens) // page):
-            key = tokens[at * page : (at + 1) * page].tobytes()
+        last = len(tokens) // page
+        if node.depth < last:
+            width = page * tokens.itemsize
+            text = tokens[: last * page].tobytes()
+            keys = [text[at * width : (at + 1) * width] for at in range(node.depth, last)]
+            node = self._store(slot, node, keys, priority)
+        self.ends[slot] = node if node.depth else None
+
+    def _store(self, slot: int, node: Node, keys: list[bytes], priority: int) -> Node:
+        """The end of the path of `keys` below `node`, which is made where it is not there yet."""
+        for at, key in enumerate(keys):
             child = node.children.get(key)
             if child is None:
-                child = self.tree.insert(node, key, self._node_pages(slot, at), priority)
-                self.stored.append(child)
+                first, count = node.depth, len(keys) - at
+                pages = [self._rows(slot, group, first, count) for group in range(len(self.pools))]
+                added = self.tree.append(node, keys[at:], pages, priority)
+                self.stored += added
+                return added[-1]
             node = child
-        self.ends[slot] = node if node.depth else None
+        return node
 
     def save_states(self, slot: int, length: int) -> None:
         """Saves running states at `length` launched tokens, if that is the end of a stored page.
@@ -262,18 +273,15 @@ class KVCache:
         pages = [p for p in held if p is not None]
         return np.concatenate(pages) if pages else np.empty(0, dtype=np.int32)
 
-    def _node_pages(self, slot: int, at: int) -> list[np.ndarray | None]:
-        """The slot's pages for tree page `at`; None for those let go, cached, or states."""
-        found: list[np.ndarray | None] = []
-        for group, pool in enumerate(self.pools):
-            if not self._is_paged(group):
-                found.append(None)
-                continue
-            per = self._per_node(group)
-            pages = self.tables[group][slot, at * per : (at + 1) * per]
-            gone = bool((pages < 0).any()) or bool(pool.cached[pages].any())
-            found.append(None if gone else pages)
-        return found
+    def _rows(self, slot: int, group: int, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """The slot's pages of `count` tree pages, and which of them the tree can have: not those
+        that were let go, that are cached already, or that are running states."""
+        if not self._is_paged(group):
+            return np.zeros((count, 1), dtype=np.int32), np.zeros(count, dtype=bool)
+        per = self._per_node(group)
+        rows = self.tables[group][slot, first * per : (first + count) * per].reshape(count, per)
+        gone = (rows < 0).any(1) | self.pools[group].cached[rows].any(1)
+        return rows.copy(), np.logical_not(gone)
 
     def _make_room(self, group: int, count: int) -> bool:
         """Evicts until `count` pages are free; False if that cannot be."""

@@ -100,22 +100,21 @@ class PagePool:
         self._free[freed] = True
         self.free += len(freed)
 
-    def cache(self, page: int) -> None:
-        """The tree refers to a page that is in use."""
-        assert self.refs[page] > 0 and not self.cached[page]
-        self.refs[page] += 1
-        self.cached[page] = True
+    def cache(self, pages: np.ndarray) -> None:
+        """The tree refers to pages that are in use. They are distinct."""
+        assert (self.refs[pages] > 0).all() and not self.cached[pages].any()
+        self.refs[pages] += 1
+        self.cached[pages] = True
 
-    def uncache(self, page: int) -> None:
-        """The tree lets go of a page."""
-        assert self.cached[page]
-        if self.refs[page] == 1:
-            self.evictable -= 1
-        self.cached[page] = False
-        self.refs[page] -= 1
-        if self.refs[page] == 0:
-            self._free[page] = True
-            self.free += 1
+    def uncache(self, pages: np.ndarray) -> None:
+        """The tree lets go of pages. They are distinct."""
+        assert self.cached[pages].all()
+        self.cached[pages] = False
+        self.refs[pages] -= 1
+        freed = pages[self.refs[pages] == 0]
+        self._free[freed] = True
+        self.free += len(freed)
+        self.evictable -= len(freed)
 
     def check(self, owners: np.ndarray) -> None:
         """Asserts that free + cached + in use = total, and that `owners` (references a page, the

@@ -64,24 +64,36 @@ class PrefixTree:
             node.used = now
             node.priority = max(node.priority, priority)
 
-    def insert(
-        self, parent: Node, key: bytes, pages: Sequence[np.ndarray | None], priority: int
-    ) -> Node:
-        """A new child; the tree takes a reference to every page. The child must not exist."""
-        node = Node(key, parent, len(self.pools))
-        assert key not in parent.children and parent.alive
-        parent.children[key] = node
-        node.used, node.priority = next(self._clock), priority
-        for group, held in enumerate(pages):
-            if held is not None:
-                self.fill(node, group, held)
-        self.nodes += 1
-        return node
+    def append(
+        self,
+        parent: Node,
+        keys: Sequence[bytes],
+        pages: Sequence[tuple[np.ndarray, np.ndarray]],
+        priority: int,
+    ) -> list[Node]:
+        """A chain of new nodes below `parent`, which has no child with the first key.
+
+        pages: for each group, int32 [nodes, pages a node], and bool [nodes]: which of the nodes get
+        theirs. The tree takes a reference to every page it gets.
+        """
+        assert parent.alive and (not keys or keys[0] not in parent.children)
+        held = []
+        for pool, (rows, kept) in zip(self.pools, pages, strict=True):
+            pool.cache(rows[kept].ravel())
+            held.append([row if keep else None for row, keep in zip(rows, kept, strict=True)])
+        nodes, now = [], next(self._clock)
+        for key, *own in zip(keys, *held, strict=True):
+            node = Node(key, parent, 0)
+            node.pages, node.used, node.priority = own, now, priority
+            parent.children[key] = node
+            nodes.append(node)
+            parent = node
+        self.nodes += len(nodes)
+        return nodes
 
     def fill(self, node: Node, group: int, pages: np.ndarray) -> None:
         """Gives a node the pages of one group."""
-        for page in pages.tolist():
-            self.pools[group].cache(page)
+        self.pools[group].cache(pages)
         node.pages[group] = pages.copy()
 
     def released(self, node: Node | None) -> None:
@@ -91,6 +103,14 @@ class PrefixTree:
         if node is not None and node.parent is not None and not node.children:
             entry = (node.priority, node.used, next(self._serial), node)
             heapq.heappush(self._leaves, entry)
+            if len(self._leaves) > 4 * self.nodes + 64:
+                self._tidy()
+
+    def _tidy(self) -> None:
+        """Drops stale entries: one is left for each leaf."""
+        leaves = {id(entry[3]): entry for entry in self._leaves if not entry[3].children}
+        self._leaves = [entry for entry in leaves.values() if entry[3].alive]
+        heapq.heapify(self._leaves)
 
     def evict(self, group: int, wanted: int) -> None:
         """Frees pages of `group` until `wanted` are free or nothing more can go.
@@ -156,8 +176,7 @@ class PrefixTree:
         pages = node.pages[group]
         if pages is not None:
             node.pages[group] = None
-            for page in pages.tolist():
-                self.pools[group].uncache(page)
+            self.pools[group].uncache(pages)
 
     def walk(self) -> list[Node]:
         """All nodes, parents first, without the roots."""

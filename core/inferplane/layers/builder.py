@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeVar
 
+from inferplane.errors import UserError
 from inferplane.plugins.binding import bind, make
 from inferplane.plugins.site import Site
 from inferplane.spec import (
@@ -29,7 +30,7 @@ from inferplane.spec import (
 
 from .context import BuildContext
 from .embedding import Embedding
-from .linear import Linear, by_tokens
+from .linear import by_tokens
 from .norm import AddNorm, FirstNorm, Norm
 from .parts import rows_need, whole
 from .rotary import Rope, table
@@ -87,7 +88,7 @@ class Builder:
         resolution = self.context.resolution
         return resolution is not None and path in resolution.choices
 
-    def _larger(self, inner: Builder, make_parts: Callable[[Builder], Any]) -> Block:
+    def _larger(self, inner: Builder, make_parts: Callable[[Builder], Any]) -> Any:
         """The chosen larger kernel. Its parts are recorded for their weights, and for the slot."""
         context = self.context
         assert context.resolution is not None
@@ -95,14 +96,17 @@ class Builder:
         recorder = Builder(recording, inner.site, inner.layer, inner.prefix)
         make_parts(recorder)
         self.site.children.append(inner.site)
-        kernel = bind(context.resolution.choices[inner.site.path])
-        packed = self._prepare(inner.site, kernel)
-        slot = None
-        for site in inner.site.walk():
-            if isinstance(site.request, AttentionRequest):
-                slot = self._slot(site, site.request)
-                slot.rotary = self._rotary_of(inner.site, kernel)
-        return Block(kernel, packed, slot)
+
+        def block(kernel: Any, packed: Packed) -> Block:
+            slot = None
+            for site in inner.site.walk():
+                if isinstance(site.request, AttentionRequest):
+                    slot = self._slot(site, site.request)
+                    slot.rotary = self._rotary_of(inner.site, kernel)
+            return Block(kernel, packed, slot)
+
+        choice = context.resolution.choices[inner.site.path]
+        return by_tokens(choice, lambda kernel: self._prepare(inner.site, kernel), block)
 
     def _rotary_of(self, site: Site, kernel: Any) -> int:
         """The rotary state of a composite: of its own `step`, or of the rotary op in it."""
@@ -127,9 +131,12 @@ class Builder:
         bias: bool = False,
         sharding: str = "none",
         tied_to: str = "",
-    ) -> Linear | Any:
+    ) -> Any:
         """parts: logical outputs, by their names in the checkpoint, with their rows."""
         tp = self.context.mesh.group("tp")
+        if bias and sharding == "row" and tp.size > 1:
+            path = self._path(name)
+            raise UserError(f"{path} has a bias, which each of {tp.size} ranks would add (--tp)")
         request = LinearRequest(
             device=self.context.props,
             in_features=inputs,
@@ -152,7 +159,7 @@ class Builder:
             return None
         return by_tokens(self._choice(site), lambda kernel: self._prepare(site, kernel))
 
-    def embedding(self, name: str, vocab: int, size: int, scale: float = 1.0) -> Embedding | Any:
+    def embedding(self, name: str, vocab: int, size: int, scale: float = 1.0) -> Any:
         request = EmbeddingRequest(
             device=self.context.props, vocab=vocab, size=size, dtype=self.context.dtype, scale=scale
         )
@@ -160,8 +167,7 @@ class Builder:
         site.weights.append(whole("weight", self._path(name), (vocab, size), self.context.dtype))
         if not self.context.building:
             return None
-        kernel = bind(self._choice(site))
-        return Embedding(kernel, self._prepare(site, kernel))
+        return by_tokens(self._choice(site), lambda kernel: self._prepare(site, kernel), Embedding)
 
     def rms_norm(self, name: str, size: int, eps: float) -> Norm | Any:
         site = self._norm_site(name, "norm.rms", size, eps)

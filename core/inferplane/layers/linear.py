@@ -23,7 +23,11 @@ class Linear:
         return self.kernel(x_TC, self.packed)
 
 
-def by_tokens(choice: Choice, prepare: Callable[[Any], Packed]) -> Linear | ByTokens:
+def by_tokens(
+    choice: Choice,
+    prepare: Callable[[Any], Packed],
+    layer: Callable[[Any, Packed], Any] = Linear,
+) -> Any:
     """One layer, or one a token range; candidates that share a packing share the weight."""
     packings: dict[str, Packed] = {}
     layers = []
@@ -32,5 +36,5 @@ def by_tokens(choice: Choice, prepare: Callable[[Any], Packed]) -> Linear | ByTo
         packing = candidate.packing or candidate.name
         if packing not in packings:
             packings[packing] = prepare(kernel)
-        layers.append((tokens.first, Linear(kernel, packings[packing])))
+        layers.append((tokens.first, layer(kernel, packings[packing])))
     return layers[0][1] if len(layers) == 1 else ByTokens(layers)

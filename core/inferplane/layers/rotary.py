@@ -33,8 +33,12 @@ class Rope:
     @classmethod
     def read(cls, config: Mapping[str, Any], head_dim: int) -> Rope:
         """From a checkpoint's config: `rope_parameters`, or `rope_theta` and `rope_scaling`."""
-        fields = dict(config.get("rope_scaling") or {})
-        fields.update(config.get("rope_parameters") or {})
+        fields: dict[str, Any] = {}
+        for name in ("rope_scaling", "rope_parameters"):
+            found = config.get(name) or {}
+            if not isinstance(found, Mapping):
+                raise UserError(f"config.json: {name} is {found!r}; it must be an object")
+            fields.update(found)
         scaling = fields.get("rope_type") or fields.get("type") or "default"
         if scaling not in SCALINGS:
             raise UserError(f"rope scaling {scaling!r} is not known; known: {', '.join(SCALINGS)}")
@@ -46,17 +50,29 @@ class Rope:
         numbers = {
             k: float(v)
             for k, v in fields.items()
-            if isinstance(v, int | float) and k not in ("rope_theta", "partial_rotary_factor")
+            if isinstance(v, int | float)
+            and not isinstance(v, bool)
+            and k not in ("rope_theta", "partial_rotary_factor")
         }
         if scaling != "default" and "factor" not in numbers:
             raise UserError(f"rope scaling {scaling!r} needs 'factor' in the model's config")
+        if fields.get("truncate") is False:
+            numbers["truncate"] = 0.0
         return cls(
-            rotary_dim=int(head_dim * share),
-            theta=float(theta),
+            rotary_dim=int(head_dim * _number("partial_rotary_factor", share)),
+            theta=_number("rope_theta", theta),
             scaling=scaling,
             parameters=() if scaling == "default" else tuple(sorted(numbers.items())),
-            original_positions=0 if scaling == "default" else int(original),
+            original_positions=0
+            if scaling == "default"
+            else int(_number("original_max_position_embeddings", original)),
         )
+
+
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise UserError(f"config.json: {name} is {value!r}; it must be a positive number")
+    return float(value)
 
 
 def table(rope: Rope, positions: int, device: Any) -> torch.Tensor:
@@ -105,8 +121,10 @@ def _yarn(inverse: torch.Tensor, p: dict[str, float], rope: Rope) -> tuple[torch
         ratio = rope.original_positions / (rotations * 2 * math.pi)
         return size * math.log(ratio) / (2 * math.log(rope.theta))
 
-    low = max(math.floor(dimension(p.get("beta_fast", 32.0))), 0)
-    high = min(math.ceil(dimension(p.get("beta_slow", 1.0))), size - 1)
+    low, high = dimension(p.get("beta_fast", 32.0)), dimension(p.get("beta_slow", 1.0))
+    if p.get("truncate", 1.0):
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, size - 1)
     ramp = (torch.arange(size // 2).float() - low) / max(high - low, 0.001)
     keep = 1 - ramp.clamp(0, 1)
     attention = p.get("attention_factor")

@@ -57,13 +57,7 @@ def resolve(
     effective = _dtype(effective, props, checkpoint_dtype)
     if effective["kv_dtype"] is None:
         effective = effective.with_value("kv_dtype", effective["dtype"], "dtype")
-    if effective["max_num_batched_tokens"] is None:
-        tokens = max(_DEFAULT_BATCHED_TOKENS, effective["max_num_seqs"])
-        effective = effective.with_value("max_num_batched_tokens", tokens, "default")
-    elif "max_num_batched_tokens" not in sources:
-        tokens = max(effective["max_num_batched_tokens"], effective["max_num_seqs"])
-        source = effective.values["max_num_batched_tokens"].source
-        effective = effective.with_value("max_num_batched_tokens", tokens, source)
+    effective = _step_size(effective, sources)
     length = effective["max_model_len"]
     if length is None:
         return effective.with_value("max_model_len", max_positions, "checkpoint")
@@ -72,6 +66,24 @@ def resolve(
             f"max-model-len is {length}; the model was made for {max_positions} positions"
         )
     return effective
+
+
+def _step_size(effective: Effective, sources: Mapping[str, str]) -> Effective:
+    """Every running request must have room for a token in a step. What the user did not give
+    follows what they gave."""
+    tokens, seqs = effective["max_num_batched_tokens"], effective["max_num_seqs"]
+    if tokens is None:
+        tokens = max(_DEFAULT_BATCHED_TOKENS, seqs)
+        return effective.with_value("max_num_batched_tokens", tokens, "default")
+    if tokens >= seqs:
+        return effective
+    if "max_num_batched_tokens" not in sources:
+        return effective.with_value("max_num_batched_tokens", seqs, "max_num_seqs")
+    if "max_num_seqs" not in sources:
+        return effective.with_value("max_num_seqs", tokens, "max_num_batched_tokens")
+    raise UserError(
+        f"max_num_batched_tokens is {tokens}; it must be at least max_num_seqs ({seqs})"
+    )
 
 
 def _dtype(effective: Effective, props: DeviceProps, checkpoint: str) -> Effective:

@@ -32,6 +32,23 @@ CANDIDATE_HOOKS = (
     "inferplane_blocks",
 )
 
+# Ops whose kernel is one call on tokens, so that several kernels can share a site by token count.
+BY_TOKENS = frozenset(
+    {
+        "linear",
+        "embedding",
+        "norm.rms",
+        "norm.add_rms",
+        "activation.gated",
+        "kv.write",
+        "mlp.block",
+        "moe.route",
+        "moe.experts",
+        "moe.block",
+        "sample",
+    }
+)
+
 
 class Catalog:
     """The offers for one device. warnings: feature plugins that could not be asked, and why."""
@@ -124,6 +141,8 @@ def _check_offer(plugin: Plugin, candidate: Candidate) -> None:
         raise BadHook(
             f"{label}: {name} has the level {candidate.level!r}; levels: {', '.join(LEVELS)}"
         )
+    if candidate.token_breaks and candidate.op not in BY_TOKENS:
+        raise BadHook(f"{label}: {name}: token_breaks are not for {candidate.op!r}")
     if is_reference(candidate) and plugin.distribution != CORE_DISTRIBUTION:
         raise BadHook(f"{label}: {name}: names with {REFERENCE!r} are the core's")
 

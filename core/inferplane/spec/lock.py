@@ -1,6 +1,6 @@
 """The contract as data, so that no signature changes by accident.
 
-`python -m inferplane.spec.lock --write` writes contract.lock.json; a test compares it with the code.
+`python -m inferplane.spec.lock --write` writes contract.lock.json; a test compares the two.
 Any change needs a new `SPEC_VERSION`, since plugins were built for the old signatures.
 """
 
@@ -21,7 +21,7 @@ LOCK = Path(__file__).with_name("contract.lock.json")
 
 
 def describe() -> dict[str, Any]:
-    """Every public name: fields with types and defaults, signatures, constants, ops, the version."""
+    """Every public name (fields, defaults, signatures, constants), every op, and the version."""
     names = sorted(set(spec.__all__) - {"OPS", "SPEC_VERSION"})
     return {
         "version": list(spec.SPEC_VERSION),
@@ -46,7 +46,7 @@ def _class(kind: type) -> dict[str, Any]:
     if dataclasses.is_dataclass(kind):
         parameters = kind.__dataclass_params__  # type: ignore[attr-defined]
         found["frozen"] = parameters.frozen
-        found["fields"] = {field.name: _field(field) for field in dataclasses.fields(kind)}
+        found["fields"] = _fields(kind)
     methods = {name: _method(member) for name, member in vars(kind).items() if _ours(kind, name)}
     found["methods"] = {name: text for name, text in sorted(methods.items()) if text}
     return found
@@ -96,13 +96,19 @@ def _default(value: Any) -> Any:
     return value if value is inspect.Parameter.empty else _Text(_value(value))
 
 
-def _field(field: dataclasses.Field[Any]) -> str:
-    text = _type(field.type)
-    if field.default is not dataclasses.MISSING:
-        return f"{text} = {_value(field.default)}"
-    if field.default_factory is not dataclasses.MISSING:
-        return f"{text} = {field.default_factory.__name__}()"
-    return text
+def _fields(kind: type) -> list[str]:
+    """In order; those behind "*" are given by name."""
+    found = []
+    for field in dataclasses.fields(kind):
+        if field.kw_only and "*" not in found:
+            found.append("*")
+        text = f"{field.name}: {_type(field.type)}"
+        if field.default is not dataclasses.MISSING:
+            text += f" = {_value(field.default)}"
+        elif field.default_factory is not dataclasses.MISSING:
+            text += f" = {getattr(field.default_factory, '__name__', '?')}()"
+        found.append(text)
+    return found
 
 
 def _type(annotation: Any) -> str:

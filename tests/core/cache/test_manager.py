@@ -154,7 +154,9 @@ class CacheMachine(RuleBasedStateMachine):
         return [(slot, row) for slot, row in self.rows.items() if row.reserved]
 
     def idle(self):
-        return [slot for slot, row in self.rows.items() if not row.reserved and row.done < LONGEST - 1]
+        return [
+            slot for slot, row in self.rows.items() if not row.reserved and row.done < LONGEST - 1
+        ]
 
     def decoding(self):
         return [slot for slot in self.idle() if self.rows[slot].done == len(self.rows[slot].tokens)]

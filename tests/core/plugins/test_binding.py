@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from tests.fakes.plugins import candidate
+from tests.fakes.requests import linear, tokens
+
 from inferplane.plugins.binding import ByTokens, bind, load
 from inferplane.plugins.errors import ImportFailed
 from inferplane.plugins.resolution import Choice
-
-from tests.fakes.plugins import candidate
-from tests.fakes.requests import linear, tokens
 
 
 class Rows:

@@ -97,9 +97,7 @@ class TestFeatureThatRaises:
         assert "inferplane_ops raised RuntimeError: out of order" in made.warnings[0]
 
     def test_loses_all_its_offers(self):
-        half = feature(
-            "extra", inferplane_attention=raising_ops, **offers(candidate("extra.a"))
-        )
+        half = feature("extra", inferplane_attention=raising_ops, **offers(candidate("extra.a")))
         assert names(catalog(platform("fake"), half)) == []
 
     def test_does_not_keep_the_name_that_it_offered(self):

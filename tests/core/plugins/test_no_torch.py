@@ -6,9 +6,10 @@ import pkgutil
 import subprocess
 import sys
 
+import pytest
+
 import inferplane.models
 import inferplane.plugins
-import pytest
 
 
 def modules_of(package) -> list[str]:

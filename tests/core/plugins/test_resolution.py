@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from tests.fakes.plugins import PROPS, candidate, yes
+from tests.fakes.requests import attention, linear, mlp, norm, tokens
+
 from inferplane.errors import UserError
 from inferplane.plugins.errors import ResolutionError
 from inferplane.plugins.resolution import Pins, Resolver
 from inferplane.plugins.site import Site
 from inferplane.plugins.tuning import Tuning
 from inferplane.spec import LayerRequest, Support
-
-from tests.fakes.plugins import PROPS, candidate, yes
-from tests.fakes.requests import attention, linear, mlp, norm, tokens
-
 
 LAYER = LayerRequest(device=PROPS, architecture="Fake", index=0)
 
@@ -164,7 +163,7 @@ class TestPinsAndBans:
             resolver(*self.two, kernel=[text])
 
     def test_two_pins_of_one_op_are_refused(self):
-        with pytest.raises(UserError, match="linear is pinned twice, to x.a and to x.b"):
+        with pytest.raises(UserError, match=r"linear is pinned twice, to x\.a and to x\.b"):
             resolver(*self.two, kernel=["linear=x.a", "linear=x.b"])
 
 
