@@ -131,7 +131,7 @@ class KVCache:
             if need:
                 held = int(self.held[group, slot])
                 last = int(self.tables[group][slot, held - 1]) if held else -1
-                spare = room // self.groups[group].page_size
+                spare = self._pages(group, length + room) - self._pages(group, length)
                 pages = self.pools[group].allocate(need, last, spare)
                 self._note(group, slot, held, pages)
                 self.held[group, slot] += need

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from inferplane.spec import AttentionKernel, AttentionMetadata
+from inferplane.spec import AttentionKernel, AttentionMetadata, KVLayout
 from inferplane.spec.torch_types import torch_dtype
 
 flash = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default
@@ -36,6 +36,10 @@ class Row:
 
 
 class FlashAttention(AttentionKernel):
+    def allocate(self, layout: KVLayout, pages: int, device: torch.device) -> torch.Tensor:
+        """Not zeroed: the host gives memory when it is first written."""
+        return torch.empty((pages, *layout.shape), dtype=torch_dtype(layout.dtype), device=device)
+
     def plan(self, metadata: AttentionMetadata, buffers: Any) -> list[Row]:
         starts = metadata.query_starts.tolist()
         lengths = metadata.context_lens.tolist()
