@@ -8,6 +8,7 @@ from typing import Any
 from inferplane.spec import (
     SPEC_VERSION,
     Candidate,
+    Device,
     DeviceProps,
     MemoryInfo,
     PlatformSpec,
@@ -16,7 +17,7 @@ from inferplane.spec import (
 )
 
 from . import supports
-from .device import PROFILES, probe
+from .device import PROFILES, CPUDevice, probe
 from .memory import memory_info
 
 _HERE = "inferplane.platforms.cpu"
@@ -34,6 +35,11 @@ def inferplane_platform() -> PlatformSpec:
         process_group="gloo",
         score=0,
     )
+
+
+@hookimpl
+def inferplane_device(props: DeviceProps) -> Device:
+    return CPUDevice("cpu", props)
 
 
 @hookimpl
