@@ -3,7 +3,7 @@
 The standard layout makes a run of consecutive pages one strided view, which flash attention reads
 in place. A context of several runs is attended run by run; the parts are joined by their
 log-sum-exp (as in FlashDecoding). The pool hands out consecutive pages where it can, so there is
-usually one run.
+usually one run. A run that several rows read, a shared prefix, is read once for all of them.
 
 Legend: N new tokens of a row, L context, H heads, K kv heads, G = H/K, D head size.
 """
@@ -35,19 +35,41 @@ class Row:
     masked: tuple[torch.Tensor, torch.Tensor] | None = None
 
 
+@dataclass(slots=True)
+class Shared:
+    """A run that several rows read whole: their queries attend to it in one call.
+
+    tokens: int64, the rows' tokens, one row after the other; rows: (row, first, last) in it.
+    """
+
+    run: tuple[int, int]
+    tokens: torch.Tensor
+    rows: list[tuple[Row, int, int]]
+
+
+@dataclass(slots=True)
+class Plan:
+    rows: list[Row]
+    shared: list[Shared]
+
+
+Part = tuple[torch.Tensor, torch.Tensor]  # output [1, H or K, N or G, D], log-sum-exp
+
+
 class FlashAttention(AttentionKernel):
     def allocate(self, layout: KVLayout, pages: int, device: torch.device) -> torch.Tensor:
         """Not zeroed: the host gives memory when it is first written."""
         return torch.empty((pages, *layout.shape), dtype=torch_dtype(layout.dtype), device=device)
 
-    def plan(self, metadata: AttentionMetadata, buffers: Any) -> list[Row]:
+    def plan(self, metadata: AttentionMetadata, buffers: Any) -> Plan:
         starts = metadata.query_starts.tolist()
         lengths = metadata.context_lens.tolist()
-        return [
+        rows = [
             self._row(starts[i], starts[i + 1], lengths[i], metadata.page_table[i])
             for i in range(metadata.rows)
             if starts[i] < starts[i + 1]
         ]
+        return Plan(rows, share(rows))
 
     def _row(self, first: int, last: int, length: int, pages: np.ndarray) -> Row:
         new, window = last - first, self.request.window
@@ -92,16 +114,19 @@ class FlashAttention(AttentionKernel):
         k_TKD: torch.Tensor,
         v_TKD: torch.Tensor,
         cache: torch.Tensor,
-        plan: list[Row],
+        plan: Plan,
         out_THD: torch.Tensor,
         sinks_H: torch.Tensor | None = None,
     ) -> None:
         flat = cache.view(-1, *cache.shape[2:])
         scale = self.request.scale
-        for row in plan:
+        done: dict[int, list[Part]] = {}
+        for shared in plan.shared:
+            self._shared(q_THD, flat, shared, done)
+        for row in plan.rows:
             q_NHD = q_THD[row.first : row.last]
             if row.last - row.first == 1:
-                self._decode(q_NHD, flat, row, out_THD)
+                self._decode(q_NHD, flat, row, out_THD, done.get(row.first, []))
             elif row.masked is not None:
                 slots, mask = row.masked
                 k_1KLD, v_1KLD = flat[slots].permute(1, 2, 0, 3).unsqueeze(1)
@@ -110,16 +135,44 @@ class FlashAttention(AttentionKernel):
                 )[0]
                 out_THD[row.first : row.last] = out_1HND[0].transpose(0, 1)
             else:
-                self._prefill(q_NHD, k_TKD, v_TKD, flat, row, out_THD)
+                parts = done.get(row.first, [])
+                self._prefill(q_NHD, k_TKD, v_TKD, flat, row, out_THD, parts)
+
+    def _shared(
+        self, q_THD: torch.Tensor, flat: torch.Tensor, shared: Shared, done: dict[int, list[Part]]
+    ) -> None:
+        """All rows' queries over one run; `done` gets each row's part, in the row's own shape."""
+        kv_heads, size = flat.shape[2], q_THD.shape[-1]
+        q_NKGD = q_THD[shared.tokens].view(len(shared.tokens), kv_heads, -1, size)
+        q_1KXD = q_NKGD.transpose(0, 1).reshape(1, kv_heads, -1, size)
+        begin, end = shared.run
+        out, lse = self._attend(q_1KXD, flat[begin:end], False)
+        out_KNGD = out.view(kv_heads, len(shared.tokens), -1, size)
+        lse_KNG = lse.reshape(kv_heads, len(shared.tokens), -1)
+        for row, first, last in shared.rows:
+            part_KNGD, part_KNG = out_KNGD[:, first:last], lse_KNG[:, first:last]
+            if last - first == 1:
+                part = part_KNGD.transpose(0, 1), part_KNG.transpose(0, 1)
+            else:
+                part = (
+                    part_KNGD.transpose(1, 2).flatten(0, 1).unsqueeze(0),
+                    part_KNG.transpose(1, 2).flatten(0, 1).unsqueeze(0),
+                )
+            done.setdefault(row.first, []).append(part)
 
     def _decode(
-        self, q_1HD: torch.Tensor, flat: torch.Tensor, row: Row, out_THD: torch.Tensor
+        self,
+        q_1HD: torch.Tensor,
+        flat: torch.Tensor,
+        row: Row,
+        out_THD: torch.Tensor,
+        parts: list[Part],
     ) -> None:
         """The G query heads of a kv head are the rows of one small matrix product."""
         kv_heads = flat.shape[2]
         q_1KGD = q_1HD.view(1, kv_heads, -1, q_1HD.shape[-1])
-        parts = [self._attend(q_1KGD, flat[a:b], False) for a, b in row.runs]
-        out_THD[row.first] = join(parts).view(q_1HD.shape[1:])
+        parts += [self._attend(q_1KGD, flat[a:b], False) for a, b in row.runs]
+        out_THD[row.first] = join(parts).reshape(q_1HD.shape[1:])
 
     def _prefill(
         self,
@@ -129,26 +182,42 @@ class FlashAttention(AttentionKernel):
         flat: torch.Tensor,
         row: Row,
         out_THD: torch.Tensor,
+        parts: list[Part],
     ) -> None:
         """The new tokens among themselves, from the step's own k and v; then what was before."""
         q_1HND = q_NHD.transpose(0, 1)[None]
         k_1KND = k_TKD[row.first : row.last].transpose(0, 1)[None]
         v_1KND = v_TKD[row.first : row.last].transpose(0, 1)[None]
-        parts = [flash(q_1HND, k_1KND, v_1KND, 0.0, True, scale=self.request.scale)]
+        parts.append(flash(q_1HND, k_1KND, v_1KND, 0.0, True, scale=self.request.scale))
         parts += [self._attend(q_1HND, flat[a:b], False) for a, b in row.runs]
         out_THD[row.first : row.last] = join(parts)[0].transpose(0, 1)
 
-    def _attend(
-        self, q: torch.Tensor, kv_L2KD: torch.Tensor, causal: bool
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def _attend(self, q: torch.Tensor, kv_L2KD: torch.Tensor, causal: bool) -> Part:
         k_1KLD, v_1KLD = kv_L2KD.permute(1, 2, 0, 3).unsqueeze(1)
-        out: tuple[torch.Tensor, torch.Tensor] = flash(
-            q, k_1KLD, v_1KLD, 0.0, causal, scale=self.request.scale
-        )
+        out: Part = flash(q, k_1KLD, v_1KLD, 0.0, causal, scale=self.request.scale)
         return out
 
 
-def join(parts: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor:
+def share(rows: list[Row]) -> list[Shared]:
+    """Takes runs that several rows read whole out of the rows. A run is worth it from two on."""
+    readers: dict[tuple[int, int], list[Row]] = {}
+    for row in rows:
+        for run in row.runs:
+            readers.setdefault(run, []).append(row)
+    found = []
+    for run, same in readers.items():
+        if len(same) < 2:
+            continue
+        tokens = np.concatenate([np.arange(row.first, row.last) for row in same])
+        ends = np.cumsum([row.last - row.first for row in same]).tolist()
+        spans = list(zip(same, [0, *ends[:-1]], ends, strict=True))
+        found.append(Shared(run, torch.from_numpy(tokens), spans))
+        for row in same:
+            row.runs.remove(run)
+    return found
+
+
+def join(parts: list[Part]) -> torch.Tensor:
     """Attention over a union of keys, from (output, log-sum-exp) over each part."""
     if len(parts) == 1:
         return parts[0][0]

@@ -31,6 +31,7 @@ class Case:
     dtype: str = "fp32"
     scatter: float = 0.0
     seed: int = 0
+    shared: int = 0  # leading pages that all rows have in common
 
     def request(self) -> AttentionRequest:
         return AttentionRequest(
@@ -58,6 +59,7 @@ def page_table(case: Case, rng: np.random.Generator) -> tuple[np.ndarray, int]:
         gone = max(0, before - case.window + 1) // case.page if case.window else 0
         table[row, gone:count] = order[first + gone : first + count]
         first += count
+    table[:, : case.shared] = table[0, : case.shared]
     return table, len(order)
 
 
@@ -122,6 +124,38 @@ def cases(draw: st.DrawFn) -> Case:
 @given(cases())
 def test_drawn_cases(case):
     check(case)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("rows", "window"),
+    [
+        (((40, 1), (40, 1), (33, 1)), 0),
+        (((40, 1), (32, 1), (47, 5), (32, 17)), 0),
+        (((32, 2), (60, 30), (40, 3)), 0),
+        (((40, 1), (40, 1), (40, 1), (40, 3)), 20),
+    ],
+)
+def test_rows_that_share_a_prefix(rows, window, dtype):
+    check(Case(rows=rows, shared=2, window=window, dtype=dtype, kv_heads=2, heads=6))
+
+
+def test_a_shared_prefix_is_attended_to_once():
+    rows = ((40, 1), (40, 1), (40, 1), (40, 7))
+    case = Case(rows=rows, shared=2)
+    table, _ = page_table(case, np.random.default_rng(0))
+    metadata = AttentionMetadata(
+        query_starts=np.array([0, 1, 2, 3, 10], dtype=np.int32),
+        context_lens=np.array([41, 41, 41, 47], dtype=np.int32),
+        page_table=table,
+        slots=np.zeros(10, dtype=np.int64),
+        decodes=3,
+        device_slots=torch.zeros(10, dtype=torch.int64),
+    )
+    plan = FlashAttention(case.request()).plan(metadata, None)
+    shared = [(found.run, found.tokens.tolist()) for found in plan.shared]
+    assert shared == [((0, 32), [1, 2, *range(3, 10)])]  # the first row reads on in one run
+    assert [len(row.runs) for row in plan.rows] == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
