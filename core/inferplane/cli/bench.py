@@ -28,17 +28,11 @@ def bench(
     config: Any = None,
 ) -> None:
     """Measure throughput, time to first token and inter-token time on random prompts."""
-    from inferplane import LLM
-    from inferplane.settings import load_settings
+    from .model import open_llm
+    from .show import console, table
 
-    from .show import console, loading, table
-
-    settings, _ = load_settings({**flags, "model": model}, config)
-    given = {name: getattr(settings, name) for name in settings.model_fields_set}
-    with loading() as progress:
-        llm = LLM(**{**given, "skip_tokenizer_init": True}, progress=progress)
     rng = random.Random(0)
-    with llm:
+    with open_llm(model, flags, config, skip_tokenizer_init=True) as llm:
         vocab = llm.plan.config.vocab
         runs = []
         for _ in range(repeats + 1):

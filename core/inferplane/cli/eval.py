@@ -29,16 +29,13 @@ def arithmetic(
     config: Any = None,
 ) -> None:
     """Ask held-out sums, half of them after 40 to 60 solved ones, and count right answers."""
-    from inferplane import LLM, SamplingParams
-    from inferplane.settings import load_settings
+    from inferplane import SamplingParams
     from inferplane.testing.arithmetic import evaluation_set, is_right
 
-    from .show import console, loading, table
+    from .model import open_llm
+    from .show import console, table
 
-    settings, _ = load_settings({**flags, "model": model}, config)
-    given = {name: getattr(settings, name) for name in settings.model_fields_set}
-    with loading() as progress:
-        llm = LLM(**given, progress=progress)
+    llm = open_llm(model, flags, config)
     asked = evaluation_set(questions)
     begin = time.perf_counter()
     with llm:

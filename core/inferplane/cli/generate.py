@@ -34,20 +34,15 @@ def generate(
 
     if (prompt is None) == (file is None):
         raise UserError("give a prompt, or --file with a prompt a line")
-    from inferplane import LLM, SamplingParams
-    from inferplane.settings import load_settings
+    from inferplane import SamplingParams
 
-    from .show import loading
+    from .model import open_llm
 
-    settings, _ = load_settings({**flags, "model": model}, config)
     params = SamplingParams(
         max_tokens=max_tokens, temperature=temperature, top_p=top_p, top_k=top_k
     )
     prompts = _prompts(prompt, file)
-    with loading() as progress:
-        given = {name: getattr(settings, name) for name in settings.model_fields_set}
-        llm = LLM(**given, progress=progress)
-    with llm:
+    with open_llm(model, flags, config) as llm:
         asked = [_ask(llm, text, chat) for text in prompts]
         if file is None and not as_json:
             for delta in llm.stream(asked[0], params):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from inferplane.batch import TokenLogprobs
 from inferplane.params import SamplingParams
@@ -168,7 +167,6 @@ class Pending:
     prompt_ids: list[int]
     params: SamplingParams
     parts: dict[str, Completion]
-    extra: Any = None
 
     @property
     def finished(self) -> bool:

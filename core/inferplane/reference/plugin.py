@@ -21,7 +21,6 @@ _OPS = {
     "norm.rms": "norm:rms_norm",
     "norm.add_rms": "norm:add_rms_norm",
     "rotary": "rotary:Rotary",
-    "activation.gated": "activation:gated",
     "sample": "sample:sample",
 }
 _ACTIVATIONS = ("silu", "gelu", "gelu_tanh")
@@ -37,7 +36,6 @@ def inferplane_ops(props: DeviceProps) -> list[Candidate]:
     ops = [
         Candidate(op=op, name=f"reference.{op}", supports=_any, load=f"inferplane.reference.{load}")
         for op, load in _OPS.items()
-        if op != "activation.gated"
     ]
     return [
         *ops,

@@ -46,6 +46,3 @@ class Waiting:
         head, tail = self._sorted[:_MOST_RESORTED], self._sorted[_MOST_RESORTED:]
         head = [(self.policy.key(r, self.cache), serial, r) for _, serial, r in head]
         self._sorted = sorted(head) + tail
-
-    def requests(self) -> list[Request]:
-        return [request for _, _, request in self._sorted]

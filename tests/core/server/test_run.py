@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import pytest
@@ -24,13 +25,7 @@ LONG = {
 
 def test_sigterm_lets_running_requests_finish_and_exits_0(start: Callable):
     server = start()
-    answers: list[httpx.Response] = []
-    asking = threading.Thread(
-        target=lambda: answers.append(server.post("/v1/completions", LONG)), daemon=True
-    )
-    asking.start()
-    while server.get("/status")["open"] == 0:
-        time.sleep(0.01)
+    asking, answers = ask_and_go_on(server)
     assert server.stop() == 0
     asking.join(timeout=30)
     assert answers[0].status_code == 200
@@ -68,13 +63,7 @@ def test_a_dead_engine_turns_health_red_and_answers_503(start: Callable):
 
 def test_requests_in_flight_get_an_error_when_the_engine_dies(start: Callable):
     server = start()
-    answers: list[httpx.Response] = []
-    asking = threading.Thread(
-        target=lambda: answers.append(server.post("/v1/completions", LONG)), daemon=True
-    )
-    asking.start()
-    while server.get("/status")["open"] == 0:
-        time.sleep(0.01)
+    asking, answers = ask_and_go_on(server)
     os.kill(engine_of(server.process.pid), signal.SIGKILL)
     asking.join(timeout=30)
     assert answers[0].status_code == 500
@@ -107,6 +96,18 @@ def test_a_bad_model_ends_the_start_with_its_reason(start: Callable, tmp_path, m
     log = server.log.read_text()
     assert words in log
     assert "Traceback" not in log
+
+
+def ask_and_go_on(server: Any) -> tuple[threading.Thread, list[httpx.Response]]:
+    """Sends a long request from a thread; returns when the server has it."""
+    answers: list[httpx.Response] = []
+    asking = threading.Thread(
+        target=lambda: answers.append(server.post("/v1/completions", LONG)), daemon=True
+    )
+    asking.start()
+    while server.get("/status")["open"] == 0:
+        time.sleep(0.01)
+    return asking, answers
 
 
 def engine_of(server: int) -> int:

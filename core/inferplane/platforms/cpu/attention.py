@@ -124,9 +124,9 @@ class FlashAttention(AttentionKernel):
         for shared in plan.shared:
             self._shared(q_THD, flat, shared, done)
         for row in plan.rows:
-            q_NHD = q_THD[row.first : row.last]
+            q_NHD, parts = q_THD[row.first : row.last], done.get(row.first, [])
             if row.last - row.first == 1:
-                self._decode(q_NHD, flat, row, out_THD, done.get(row.first, []))
+                self._decode(q_NHD, flat, row, out_THD, parts)
             elif row.masked is not None:
                 slots, mask = row.masked
                 k_1KLD, v_1KLD = flat[slots].permute(1, 2, 0, 3).unsqueeze(1)
@@ -135,7 +135,6 @@ class FlashAttention(AttentionKernel):
                 )[0]
                 out_THD[row.first : row.last] = out_1HND[0].transpose(0, 1)
             else:
-                parts = done.get(row.first, [])
                 self._prefill(q_NHD, k_TKD, v_TKD, flat, row, out_THD, parts)
 
     def _shared(
@@ -146,7 +145,7 @@ class FlashAttention(AttentionKernel):
         q_NKGD = q_THD[shared.tokens].view(len(shared.tokens), kv_heads, -1, size)
         q_1KXD = q_NKGD.transpose(0, 1).reshape(1, kv_heads, -1, size)
         begin, end = shared.run
-        out, lse = self._attend(q_1KXD, flat[begin:end], False)
+        out, lse = self._attend(q_1KXD, flat[begin:end])
         out_KNGD = out.view(kv_heads, len(shared.tokens), -1, size)
         lse_KNG = lse.reshape(kv_heads, len(shared.tokens), -1)
         for row, first, last in shared.rows:
@@ -171,7 +170,7 @@ class FlashAttention(AttentionKernel):
         """The G query heads of a kv head are the rows of one small matrix product."""
         kv_heads = flat.shape[2]
         q_1KGD = q_1HD.view(1, kv_heads, -1, q_1HD.shape[-1])
-        parts += [self._attend(q_1KGD, flat[a:b], False) for a, b in row.runs]
+        parts += [self._attend(q_1KGD, flat[a:b]) for a, b in row.runs]
         out_THD[row.first] = join(parts).reshape(q_1HD.shape[1:])
 
     def _prefill(
@@ -189,12 +188,12 @@ class FlashAttention(AttentionKernel):
         k_1KND = k_TKD[row.first : row.last].transpose(0, 1)[None]
         v_1KND = v_TKD[row.first : row.last].transpose(0, 1)[None]
         parts.append(flash(q_1HND, k_1KND, v_1KND, 0.0, True, scale=self.request.scale))
-        parts += [self._attend(q_1HND, flat[a:b], False) for a, b in row.runs]
+        parts += [self._attend(q_1HND, flat[a:b]) for a, b in row.runs]
         out_THD[row.first : row.last] = join(parts)[0].transpose(0, 1)
 
-    def _attend(self, q: torch.Tensor, kv_L2KD: torch.Tensor, causal: bool) -> Part:
+    def _attend(self, q: torch.Tensor, kv_L2KD: torch.Tensor) -> Part:
         k_1KLD, v_1KLD = kv_L2KD.permute(1, 2, 0, 3).unsqueeze(1)
-        out: Part = flash(q, k_1KLD, v_1KLD, 0.0, causal, scale=self.request.scale)
+        out: Part = flash(q, k_1KLD, v_1KLD, scale=self.request.scale)
         return out
 
 
