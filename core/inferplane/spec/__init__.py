@@ -9,6 +9,7 @@ from .candidate import Candidate, Capture, Level, Packing, SettingProposal
 from .communicator import Communicator, LinkTopology
 from .device import Device, DeviceProps, Event, MemoryInfo, Stream
 from .dtypes import DTYPE_BITS, dtype_bytes, size_in_bytes
+from .faults import Fault
 from .graphs import GraphBackend, GraphHandle
 from .hooks import HOOK_PREFIX, PROJECT, PROVISIONAL_HOOKS, InferplaneSpecs, hookimpl, hookspec
 from .kernels import (
@@ -96,6 +97,7 @@ __all__ = [
     "Event",
     "ExpertsKernel",
     "ExpertsRequest",
+    "Fault",
     "FeatureSpec",
     "FormatSpec",
     "GatedMLPRequest",

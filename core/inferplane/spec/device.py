@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .faults import Fault
+
 if TYPE_CHECKING:
     import torch
 
@@ -131,6 +133,16 @@ class Device:
     def pin(self, tensor: torch.Tensor) -> torch.Tensor:
         """(optional) A page-locked copy of a host tensor, or the tensor itself."""
         return tensor if self.torch_type == "cpu" else tensor.pin_memory()
+
+    def fault(self, error: BaseException) -> Fault:
+        """(optional) What kind of error a kernel or an allocation raised. Must not use the device.
+
+        Default: torch's own out-of-memory error is MEMORY, all else is KERNEL. A platform whose
+        library can lose a device says LOST for that error.
+        """
+        import torch
+
+        return Fault.MEMORY if isinstance(error, torch.OutOfMemoryError) else Fault.KERNEL
 
     def empty_cache(self) -> None:
         """(optional) Gives memory that the allocator holds but does not use back to the device."""

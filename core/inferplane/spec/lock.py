@@ -1,7 +1,8 @@
 """The contract as data, so that no signature changes by accident.
 
-`python -m inferplane.spec.lock --write` writes contract.lock.json; a test compares the two.
-Any change needs a new `SPEC_VERSION`, since plugins were built for the old signatures.
+`python -m inferplane.spec.lock --write` writes locks/MAJOR.MINOR.json; a test compares the two.
+Any change needs a new `SPEC_VERSION`, since plugins were built for the old signatures. Locks of
+earlier versions stay: they are what `inferplane plugin diff` compares.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Any
 
 import inferplane.spec as spec
 
-LOCK = Path(__file__).with_name("contract.lock.json")
+LOCKS = Path(__file__).with_name("locks")
+LOCK = LOCKS / "{}.{}.json".format(*spec.SPEC_VERSION)
 
 
 def describe() -> dict[str, Any]:
