@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -15,6 +15,9 @@ from .protocol import CompletionRequest
 from .service import Answer, Service, usage
 from .streaming import EventStream, while_connected
 
+Entry = str | dict[int, Logprob]
+"""A token's log-probabilities, or only its text where it has none."""
+
 
 def routes(service: Service) -> APIRouter:
     router = APIRouter()
@@ -23,7 +26,7 @@ def routes(service: Service) -> APIRouter:
     async def completions(body: CompletionRequest, request: Request) -> Any:
         service.check_model(body.model)
         body.refuse("suffix", "best_of")
-        params = body.params(body.max_tokens, body.logprobs)
+        params = body.completion_params()
         prompts = body.prompts()
         answers: list[Answer] = []
         try:
@@ -66,15 +69,19 @@ def _whole(service: Service, body: CompletionRequest, answers: list[Answer]) -> 
     for place, answer in enumerate(answers):
         for part in answer.pending.parts.values():
             choices.append(_choice(service, body, answer, part.result, place * body.n))
-    return {**_head(service, answers[0]), "choices": choices, "usage": total_usage(answers)}
+    return {
+        **_head(service, answers[0]),
+        "choices": choices,
+        "usage": total_usage(answers, body.scores_only),
+    }
 
 
-def total_usage(answers: list[Answer]) -> dict[str, Any]:
+def total_usage(answers: list[Answer], scores_only: bool = False) -> dict[str, Any]:
     """The sum over several prompts."""
     usages = [answer.usage() for answer in answers]
     return usage(
         sum(u["prompt_tokens"] for u in usages),
-        sum(u["completion_tokens"] for u in usages),
+        0 if scores_only else sum(u["completion_tokens"] for u in usages),
         sum(u["prompt_tokens_details"]["cached_tokens"] for u in usages),
     )
 
@@ -82,14 +89,27 @@ def total_usage(answers: list[Answer]) -> dict[str, Any]:
 def _choice(
     service: Service, body: CompletionRequest, answer: Answer, result: CompletionOutput, first: int
 ) -> dict[str, Any]:
-    text = _prompt_text(service, answer) + result.text if body.echo else result.text
+    text = "" if body.scores_only else result.text
+    entries: list[Entry] | None = None
+    if result.logprobs is not None:
+        entries = [*([] if body.scores_only else result.logprobs)]
+    if body.echo:
+        text = _prompt_text(service, answer) + text
+        entries = None if entries is None else _prompt_entries(service, answer) + entries
     return {
         "index": first + result.index,
         "text": text,
-        "finish_reason": result.finish_reason,
-        "stop_reason": result.stop_reason,
-        "logprobs": None if result.logprobs is None else logprobs(result.logprobs, 0),
+        "finish_reason": "length" if body.scores_only else result.finish_reason,
+        "stop_reason": None if body.scores_only else result.stop_reason,
+        "logprobs": None if entries is None else logprobs(entries, 0),
     }
+
+
+def _prompt_entries(service: Service, answer: Answer) -> list[Entry]:
+    """The prompt's tokens; the first one has no log-probability."""
+    tokenizer, ids = service.requests.tokenizer, answer.pending.prompt_ids
+    first = tokenizer.token(ids[0]) if tokenizer else ""
+    return [first, *next(iter(answer.pending.parts.values())).prompt_logprobs]
 
 
 def _prompt_text(service: Service, answer: Answer) -> str:
@@ -99,15 +119,23 @@ def _prompt_text(service: Service, answer: Answer) -> str:
     return tokenizer.decode(answer.pending.prompt_ids) if tokenizer else ""
 
 
-def logprobs(entries: list[dict[int, Logprob]], offset: int) -> dict[str, Any]:
+def logprobs(entries: Sequence[Entry], offset: int) -> dict[str, Any]:
     """OpenAI's older form. offset: characters before the first token."""
-    tokens, chosen, best, offsets = [], [], [], []
+    tokens: list[str] = []
+    chosen: list[float | None] = []
+    best: list[dict[str, float] | None] = []
+    offsets: list[int] = []
     for entry in entries:
-        first = next(iter(entry.values()))
-        word = first.decoded_token or ""
+        if isinstance(entry, str):
+            word = entry
+            chosen.append(None)
+            best.append(None)
+        else:
+            first = next(iter(entry.values()))
+            word = first.decoded_token or ""
+            chosen.append(first.logprob)
+            best.append({(lp.decoded_token or str(id)): lp.logprob for id, lp in entry.items()})
         tokens.append(word)
-        chosen.append(first.logprob)
-        best.append({(lp.decoded_token or str(id)): lp.logprob for id, lp in entry.items()})
         offsets.append(offset)
         offset += len(word)
     return {
@@ -122,20 +150,26 @@ async def _stream(
     service: Service, body: CompletionRequest, answers: list[Answer]
 ) -> AsyncIterator[dict[str, Any]]:
     """Events of all prompts and completions, as they come."""
-    head = _head(service, answers[0])
-    if body.echo:
-        for place, answer in enumerate(answers):
-            for index in range(body.n):
-                yield {
-                    **head,
-                    "choices": [_event(place * body.n + index, _prompt_text(service, answer))],
-                }
+    head, begun = _head(service, answers[0]), set()
     async for place, index, delta in merge(answers):
-        if delta.text or delta.finish or delta.logprobs:
-            choice = _event(place * body.n + index, delta.text, delta)
-            yield {**head, "choices": [choice]}
+        number = place * body.n + index
+        if body.echo and number not in begun:  # its log-probabilities are known from here on
+            begun.add(number)
+            yield {**head, "choices": [_echo(service, body, answers[place], number)]}
+        if body.scores_only:
+            if delta.finish:
+                yield {**head, "choices": [_event(number, "", Delta(finish="length"))]}
+        elif delta.text or delta.finish or delta.logprobs:
+            yield {**head, "choices": [_event(number, delta.text, delta)]}
     if body.stream_options and body.stream_options.include_usage:
-        yield {**head, "choices": [], "usage": total_usage(answers)}
+        yield {**head, "choices": [], "usage": total_usage(answers, body.scores_only)}
+
+
+def _echo(service: Service, body: CompletionRequest, answer: Answer, number: int) -> dict[str, Any]:
+    event = _event(number, _prompt_text(service, answer))
+    if body.logprobs is not None:
+        event["logprobs"] = logprobs(_prompt_entries(service, answer), 0)
+    return event
 
 
 def _event(index: int, text: str, delta: Delta | None = None) -> dict[str, Any]:

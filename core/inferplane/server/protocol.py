@@ -5,6 +5,7 @@ Source: the API reference of OpenAI (completions, chat completions), read Novemb
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -96,6 +97,16 @@ class CompletionRequest(Sampling):
     max_tokens: int | None = 16
     logprobs: int | None = None
     echo: bool = False
+
+    @property
+    def scores_only(self) -> bool:
+        """The prompt's log-probabilities and no completion, as evaluation harnesses ask."""
+        return self.echo and self.max_tokens == 0
+
+    def completion_params(self) -> SamplingParams:
+        """Raises APIError (400) that names the field. One token is computed at least."""
+        params = self.params(1 if self.scores_only else self.max_tokens, self.logprobs)
+        return replace(params, prompt_logprobs=self.logprobs) if self.echo else params
 
     def prompts(self) -> list[str | list[int]]:
         """One prompt a completion; token ids or texts."""

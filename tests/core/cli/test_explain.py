@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="server", est_seconds=32)
+
 
 def test_the_plan_as_json(run):
     done = run("explain", "tiny-arithmetic", "--device", "cpu", "--json", "--strict")
     plan = json.loads(done.stdout)
     assert plan["platform"]["name"] == "cpu"
     by_op = {row["op"]: row for row in plan["ops"]}
-    assert by_op["attention"]["kernel"] == "cpu.flash"
+    assert by_op["attention"]["kernel"] == "cpu.native_attention"
     assert by_op["attention"]["sites"] == 4
     assert by_op["linear"]["verified"] == "not run"
     refused = {r["kernel"]: r["reason"] for r in by_op["attention"]["rejected"]}

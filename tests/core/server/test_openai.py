@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import openai
 import pytest
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="server", est_seconds=57)
+
 
 @pytest.fixture(scope="module")
 def server(start: Callable) -> object:
@@ -65,6 +67,54 @@ def test_completions_of_texts_and_ids(client):
     assert [c.text for c in answer.choices] == ["1+2=3", "10+20=30"]
     ids = client.completions.create(model="tiny", prompt=[49, 43, 50, 61], temperature=0)
     assert ids.choices[0].text == "3"
+
+
+def score(client, **changes):
+    asked = {"model": "tiny", "prompt": "1+2=", "temperature": 0, "echo": True, "logprobs": 2}
+    return client.completions.create(**(asked | changes))
+
+
+def test_echo_with_logprobs_scores_the_prompt(client):
+    choice = score(client, max_tokens=1).choices[0]
+    assert choice.text == "1+2=3"
+    assert choice.logprobs.tokens == ["1", "+", "2", "=", "3"]
+    assert choice.logprobs.text_offset == [0, 1, 2, 3, 4]
+    assert choice.logprobs.token_logprobs[0] is None
+    assert choice.logprobs.top_logprobs[0] is None
+    assert all(value <= 0 for value in choice.logprobs.token_logprobs[1:])
+    assert choice.logprobs.token_logprobs[4] > -0.1  # the answer is right, and it knows
+    assert all(2 <= len(best) <= 3 for best in choice.logprobs.top_logprobs[1:])
+
+
+def test_no_tokens_and_echo_gives_the_prompts_scores_only(client):
+    answer = score(client, max_tokens=0)
+    assert answer.choices[0].text == "1+2="
+    assert answer.choices[0].finish_reason == "length"
+    assert answer.usage.completion_tokens == 0
+    whole = score(client, max_tokens=1).choices[0].logprobs.token_logprobs
+    assert answer.choices[0].logprobs.token_logprobs == whole[:4]
+
+
+def test_no_tokens_without_echo_is_refused(client):
+    with pytest.raises(openai.BadRequestError, match="max_tokens is 0"):
+        score(client, max_tokens=0, echo=False)
+
+
+def test_streaming_echo_with_logprobs(client):
+    whole = score(client, max_tokens=2).choices[0]
+    text, values = "", []
+    for event in score(client, max_tokens=2, stream=True):
+        text += event.choices[0].text
+        if event.choices[0].logprobs:
+            values += event.choices[0].logprobs.token_logprobs
+    assert text == whole.text
+    assert values == whole.logprobs.token_logprobs
+
+
+def test_streaming_no_tokens_and_echo(client):
+    events = list(score(client, max_tokens=0, stream=True))
+    assert "".join(event.choices[0].text for event in events) == "1+2="
+    assert events[-1].choices[0].finish_reason == "length"
 
 
 def test_several_streams_of_one_call(client):

@@ -6,14 +6,21 @@ import ctypes
 import os
 from pathlib import Path
 
-from inferplane.spec import Device, DeviceProps, GiB, Probe
+from inferplane.spec import Device, DeviceProps, Fault, GiB, Probe
 
 from .memory import memory_info
+from .native.build import details
 
 _CAPABILITIES = frozenset({"int64_index", "unified_memory"})
 
 
-def _profile(name: str, profile: str, memory: int, cores: int) -> DeviceProps:
+def _profile(
+    name: str,
+    profile: str,
+    memory: int,
+    cores: int,
+    details: tuple[tuple[str, str], ...] = (),
+) -> DeviceProps:
     return DeviceProps(
         name=name,
         profile=profile,
@@ -21,6 +28,7 @@ def _profile(name: str, profile: str, memory: int, cores: int) -> DeviceProps:
         dtypes=frozenset({"fp32", "bf16"}),
         capabilities=_CAPABILITIES,
         cores=cores,
+        details=details,
     )
 
 
@@ -33,7 +41,7 @@ PROFILES = (
 def probe() -> Probe:
     """There is always one, with the memory that this process may use."""
     total = memory_info().total_bytes
-    return Probe.found([_profile(cpu_name(), "host", total, usable_cores())])
+    return Probe.found([_profile(cpu_name(), "host", total, usable_cores(), details())])
 
 
 def usable_cores() -> int:
@@ -57,6 +65,11 @@ class CPUDevice(Device):
 
     def activate(self) -> None:
         keep_freed_memory()
+
+    def fault(self, error: BaseException) -> Fault:
+        """torch has no error class of its own for the host's memory; it names its allocator."""
+        full = isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
+        return Fault.MEMORY if full else super().fault(error)
 
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc

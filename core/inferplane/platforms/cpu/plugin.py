@@ -62,6 +62,11 @@ def inferplane_ops(props: DeviceProps) -> list[Candidate]:
             features=supports.ACTIVATIONS,
         ),
         _candidate("kv.write", "kv_write", supports.kv_write, "ops:kv_write"),
+        _native("norm.rms", "rms_norm", supports.native_norm, "ops:rms_norm"),
+        _native("norm.add_rms", "add_rms_norm", supports.native_norm, "ops:add_rms_norm"),
+        _native(
+            "activation.gated", "silu", supports.native_activation, "ops:silu", features={"silu"}
+        ),
         _candidate(
             "sample", "sample", supports.sample, "sample:sample", features=supports.SAMPLING
         ),
@@ -79,7 +84,16 @@ def inferplane_attention(props: DeviceProps) -> list[Candidate]:
             features={"window"},
             capture="none",
             page_sizes=(16, 32, 64, 128),
-        )
+        ),
+        _native(
+            "attention",
+            "attention",
+            supports.native_attention,
+            "attention:NativeAttention",
+            features={"window"},
+            capture="none",
+            page_sizes=(16, 32, 64, 128),
+        ),
     ]
 
 
@@ -93,7 +107,15 @@ def inferplane_quantization(props: DeviceProps) -> list[Candidate]:
             "quantization:PackedLinear",
             features={"bias"},
             extra_bytes=supports.linear_extra_bytes,
-        )
+        ),
+        _native(
+            "linear",
+            "linear",
+            supports.native_linear,
+            "linear:NativeLinear",
+            features={"bias"},
+            extra_bytes=supports.linear_extra_bytes,
+        ),
     ]
 
 
@@ -107,7 +129,15 @@ def inferplane_blocks(props: DeviceProps) -> list[Candidate]:
             "ops:AttentionInput",
             features={"qk_norm"},
             level="block",
-        )
+        ),
+        _native(
+            "attention.input",
+            "attention_input",
+            supports.native_attention_input,
+            "ops:AttentionInput",
+            features={"qk_norm"},
+            level="block",
+        ),
     ]
 
 
@@ -137,3 +167,8 @@ def inferplane_settings(settings: Mapping[str, Any], props: DeviceProps) -> list
 
 def _candidate(op: str, name: str, answer: Any, load: str, **options: Any) -> Candidate:
     return Candidate(op=op, name=f"cpu.{name}", supports=answer, load=f"{_HERE}.{load}", **options)
+
+
+def _native(op: str, name: str, answer: Any, load: str, **options: Any) -> Candidate:
+    """A compiled kernel: preferred where there is one."""
+    return _candidate(op, f"native_{name}", answer, f"native.{load}", priority=10, **options)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from inferplane.spec import (
+    ActivationRequest,
     AttentionInputRequest,
     AttentionRequest,
     GroupKind,
     KVWriteRequest,
     LinearRequest,
+    NormRequest,
     Support,
     size_in_bytes,
 )
@@ -85,3 +87,52 @@ def linear_extra_bytes(request: LinearRequest) -> int:
 
 def collective(request: Any) -> Support:
     return floats(request)
+
+
+def native(request: Any) -> Support:
+    """Whether this machine has the compiled kernels."""
+    if request.device.detail("native", "no") == "no":
+        why = request.device.detail("native_reason", "this profile plans without a compiler")
+        return Support.no(f"no compiled kernels: {why}")
+    return floats(request)
+
+
+def native_linear(request: LinearRequest) -> Support:
+    if request.dtype != "bf16" or request.in_features % 2:
+        return Support.no(
+            f"{request.dtype} with {request.in_features} inputs, it has bf16 and even numbers",
+            instead="cpu.onednn",
+        )
+    if request.device.detail("native") == "vector":
+        return Support.no("the processor has no avx512_bf16", instead="cpu.onednn")
+    plain = linear(request)
+    return native(request) if plain.ok else plain
+
+
+def native_norm(request: NormRequest) -> Support:
+    if request.size % 16:
+        return Support.no(f"size is {request.size}, it has multiples of 16")
+    return native(request)
+
+
+def native_activation(request: ActivationRequest) -> Support:
+    if request.size % 16:
+        return Support.no(f"size is {request.size}, it has multiples of 16")
+    return native(request)
+
+
+def native_attention_input(request: AttentionInputRequest) -> Support:
+    if request.rotary.head_dim % 32:
+        return Support.no(f"head size is {request.rotary.head_dim}, it has multiples of 32")
+    plain = attention_input(request)
+    return native(request.rotary) if plain.ok else plain
+
+
+def native_attention(request: AttentionRequest) -> Support:
+    size, groups = request.head_dim, request.heads / request.kv_heads
+    if size % 16 or size > 256:
+        return Support.no(f"head size is {size}, it has multiples of 16 up to 256")
+    if groups != int(groups) or groups > 16:
+        return Support.no(f"{groups:g} query heads a kv head, it has 1 to 16")
+    plain = attention(request)
+    return native(request) if plain.ok else plain

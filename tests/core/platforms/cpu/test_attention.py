@@ -1,6 +1,7 @@
 """The CPU's paged attention against the reference, over drawn shapes and page tables."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,12 +9,23 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from inferplane.platforms.cpu import supports
 from inferplane.platforms.cpu.attention import FlashAttention
+from inferplane.platforms.cpu.native.attention import NativeAttention
+from inferplane.platforms.cpu.native.build import details
 from inferplane.reference.attention import Attention
 from inferplane.spec import AttentionMetadata, AttentionRequest, DeviceProps, GroupKind
 from inferplane.spec.torch_types import torch_dtype
 
-PROPS = DeviceProps(name="a", profile="a", memory_bytes=1, dtypes=frozenset({"fp32", "bf16"}))
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=5)
+
+PROPS = DeviceProps(
+    name="a",
+    profile="a",
+    memory_bytes=1,
+    dtypes=frozenset({"fp32", "bf16"}),
+    details=details(),
+)
 TOLERANCE = {"fp32": 1e-5, "bf16": 2e-2}  # absolute, of outputs that are below 4 in size
 EXAMPLES = settings(max_examples=150, deadline=None, derandomize=True)
 
@@ -63,7 +75,11 @@ def page_table(case: Case, rng: np.random.Generator) -> tuple[np.ndarray, int]:
     return table, len(order)
 
 
-def run_both(case: Case) -> tuple[torch.Tensor, torch.Tensor]:
+def run_all(case: Case) -> list[torch.Tensor]:
+    """What the reference gives, then every kernel of the CPU that supports the case."""
+    kernels: list[Any] = [Attention, FlashAttention]
+    if supports.native_attention(case.request()):
+        kernels.append(NativeAttention)
     rng, generator = np.random.default_rng(case.seed), torch.Generator().manual_seed(case.seed)
     table, pages = page_table(case, rng)
     dtype = torch_dtype(case.dtype)
@@ -90,16 +106,17 @@ def run_both(case: Case) -> tuple[torch.Tensor, torch.Tensor]:
     q = normal(len(slots), case.heads, case.head_dim)
     new = cache.view(-1, 2, case.kv_heads, case.head_dim)[torch.from_numpy(slots)]
     outs = []
-    for kernel in (FlashAttention(case.request()), Attention(case.request())):
+    for kernel in (factory(case.request()) for factory in kernels):
         out = torch.full_like(q, float("nan"))
         kernel.run(q, new[:, 0], new[:, 1], cache, kernel.plan(metadata, None), out)
         outs.append(out)
-    return outs[0], outs[1]
+    return outs
 
 
 def check(case: Case) -> None:
-    found, expected = run_both(case)
-    torch.testing.assert_close(found, expected, atol=TOLERANCE[case.dtype], rtol=0)
+    expected, *found = run_all(case)
+    for out in found:
+        torch.testing.assert_close(out, expected, atol=TOLERANCE[case.dtype], rtol=0)
 
 
 @st.composite

@@ -10,6 +10,8 @@ import torch.distributed as dist
 from inferplane.platforms.cpu.communicator import GlooCommunicator
 from inferplane.spec import CollectiveRequest, DeviceProps, Group
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=9)
+
 PROPS = DeviceProps(name="a", profile="a", memory_bytes=1, dtypes=frozenset({"fp32"}))
 RANKS = 2
 

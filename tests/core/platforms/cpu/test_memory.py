@@ -6,6 +6,8 @@ import pytest
 
 from inferplane.platforms.cpu.memory import memory_info
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=4)
+
 GIB = 1 << 30
 
 

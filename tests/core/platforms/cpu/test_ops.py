@@ -21,6 +21,8 @@ from inferplane.spec import (
 )
 from inferplane.spec.torch_types import torch_dtype
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=10)
+
 PROPS = DeviceProps(name="a", profile="a", memory_bytes=1, dtypes=frozenset({"fp32", "bf16"}))
 # Relative and absolute; bf16 has 8 bits, and a fused kernel rounds at other places.
 TOLERANCE = {"fp32": {"rtol": 1e-5, "atol": 1e-5}, "bf16": {"rtol": 3e-2, "atol": 3e-2}}

@@ -10,6 +10,8 @@ from inferplane.reference.linear import Linear
 from inferplane.spec import DeviceProps, LinearRequest
 from inferplane.spec.torch_types import torch_dtype
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=5)
+
 PROPS = DeviceProps(name="a", profile="a", memory_bytes=1, dtypes=frozenset({"fp32", "bf16"}))
 # Outputs are about 1 in size: weights are divided by the square root of the inputs.
 TOLERANCE = {"fp32": {"rtol": 1e-5, "atol": 1e-5}, "bf16": {"rtol": 1e-2, "atol": 2e-2}}

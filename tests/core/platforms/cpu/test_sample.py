@@ -11,6 +11,8 @@ from inferplane.reference.noise import row_keys
 from inferplane.reference.sample import sample as reference
 from inferplane.spec import DeviceProps, SampleInputs, SampleRequest
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=4)
+
 PROPS = DeviceProps(name="a", profile="a", memory_bytes=1, dtypes=frozenset({"fp32"}))
 VOCAB = 80
 REQUEST = SampleRequest(device=PROPS, vocab=VOCAB)
