@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 # one thread a test process: two processes share the cores
 TEST_ENV = OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
 
-.PHONY: demo test nightly lint eval clean
+.PHONY: demo test nightly lint eval docs clean
 
 $(VENV)/.core: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +27,7 @@ lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/inferplane-ci validate
 
 test: lint
 	$(TEST_ENV) $(BIN)/python -m pytest -n 2 -m "not nightly"
@@ -37,5 +38,12 @@ nightly: $(VENV)/.test
 eval: $(VENV)/.core
 	$(BIN)/inferplane eval arithmetic --device cpu --at-least 0.99
 
+$(VENV)/.docs: $(VENV)/.core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs]"
+	@touch $@
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) dist build
+	rm -rf $(VENV) dist build site

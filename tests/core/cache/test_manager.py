@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -16,6 +17,8 @@ from tests.fakes.kv import FULL, GROUPS, MIXED, Memory, Row, tokens
 
 from inferplane.cache.manager import CacheGroup, KVCache
 from inferplane.spec import GroupKind
+
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="property", est_seconds=6)
 
 SLOTS, LONGEST = 3, 24
 PREFIX = [0, 1, 1, 0, 1, 0, 0, 0, 1, 1, 1, 0, 1, 0, 1, 1]

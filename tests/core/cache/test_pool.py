@@ -7,6 +7,8 @@ import pytest
 
 from inferplane.cache.pool import PagePool
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=3)
+
 
 def array(*pages: int) -> np.ndarray:
     return np.array(pages, dtype=np.int32)

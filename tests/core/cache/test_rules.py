@@ -9,6 +9,8 @@ from inferplane.cache.node import Node
 from inferplane.cache.rules import Rule, StateRule, WindowRule, rule_for
 from inferplane.spec import GroupKind
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=2)
+
 PAGE = 4
 
 

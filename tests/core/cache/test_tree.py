@@ -10,6 +10,8 @@ from inferplane.cache.pool import PagePool
 from inferplane.cache.rules import Rule, WindowRule
 from inferplane.cache.tree import PrefixTree
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=2)
+
 A, B, C, D = (np.full(2, n, np.int32) for n in range(4))
 
 

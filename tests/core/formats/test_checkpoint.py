@@ -11,6 +11,8 @@ from inferplane.formats.checkpoint import Checkpoint
 from inferplane.params import SamplingParams
 from inferplane.spec import WeightPart
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=12)
+
 GREEDY = SamplingParams(temperature=0.0, max_tokens=8)
 INDEX = "model.safetensors.index.json"
 

@@ -1,9 +1,12 @@
 """Random weights are the same for the same key."""
 
+import pytest
 import torch
 
 from inferplane.formats.dummy import DummyStore
 from inferplane.spec import WeightPart
+
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=4)
 
 STORE = DummyStore(torch.device("cpu"), torch.bfloat16)
 

@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 from inferplane.errors import UserError
 from inferplane.formats.header import read_header
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=4)
+
 ENTRY = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 
 

@@ -7,6 +7,8 @@ import pytest
 from inferplane.errors import UserError
 from inferplane.formats.locate import locate, read_config, read_json
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=2)
+
 
 def test_a_folder_is_taken_as_it_is(tmp_path):
     assert locate(str(tmp_path)) == tmp_path

@@ -10,6 +10,8 @@ from tests.fakes.requests import attention
 from inferplane.layers.groups import Groups
 from inferplane.spec import GroupKind, standard_layout
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=10)
+
 WINDOWS = {
     "use_sliding_window": True,
     "sliding_window": 6,

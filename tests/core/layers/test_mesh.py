@@ -14,6 +14,8 @@ from tests.fakes.plugins import candidate
 from inferplane.errors import UserError
 from inferplane.spec import Group, Mesh
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=9)
+
 
 class Threads:
     """Sums over ranks that are threads of this process."""

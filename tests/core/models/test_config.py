@@ -9,6 +9,8 @@ from inferplane.models.qwen2 import Qwen2
 from inferplane.models.qwen3 import Qwen3
 from inferplane.models.registry import find_model
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=4)
+
 RAW = {
     "vocab_size": 100,
     "hidden_size": 64,

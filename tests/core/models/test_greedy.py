@@ -7,6 +7,8 @@ import pytest
 
 from inferplane.params import SamplingParams
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="models", est_seconds=96)
+
 GAP = 1e-3  # transformers' two best logits are further apart at every step
 GREEDY = SamplingParams(temperature=0.0, max_tokens=64, ignore_eos=True)
 PAGES = (1, 16, 128)
@@ -78,6 +80,7 @@ def test_greedy_tokens_of_other_models(name, page, chunk, cache, small, make_llm
 
 
 @pytest.mark.nightly
+@pytest.mark.ci(nightly=True, est_seconds=530)
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize(("page", "chunk", "cache", "small"), everything())
 def test_greedy_tokens_of_other_models_in_every_combination(

@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="models", est_seconds=12)
+
 CHECKPOINTS = (
     "llama",
     "llama-tied",

@@ -9,6 +9,8 @@ import torch
 from inferplane.reference.attention import Attention
 from inferplane.spec import AttentionMetadata, AttentionRequest, DeviceProps, GroupKind
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=4)
+
 PROPS = DeviceProps(name="a", profile="a", memory_bytes=1, dtypes=frozenset({"fp32"}))
 TOLERANCE = 1e-5
 HEADS, KV_HEADS, SIZE = 4, 2, 8

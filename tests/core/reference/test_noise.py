@@ -6,6 +6,8 @@ import torch
 
 from inferplane.reference.noise import gumbel, row_keys, uniform
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=3)
+
 SEEDS = np.array([0, 1, 2**64 - 1, 12345], dtype=np.uint64)
 POSITIONS = np.array([0, 7, 31, 2000])
 IDS = [0, 1, 1000, 151935]

@@ -19,6 +19,8 @@ from inferplane.spec import (
     NormRequest,
 )
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=3)
+
 PROPS = DeviceProps(name="a", profile="a", memory_bytes=1, dtypes=frozenset({"fp32"}))
 X = [[0.5, -1.5, 3.0, 2.0], [0.1, 0.0, -0.2, 4.0]]
 WEIGHT = [1.0, -2.0, 0.5, 1.5]

@@ -9,6 +9,8 @@ from inferplane.layers.rotary import Rope, table
 from inferplane.reference.rotary import Rotary
 from inferplane.spec import DeviceProps, RotaryRequest
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=8)
+
 PROPS = DeviceProps(name="a", profile="a", memory_bytes=1, dtypes=frozenset({"fp32"}))
 SIZE = 16
 

@@ -12,6 +12,8 @@ from inferplane.reference.noise import row_keys
 from inferplane.reference.sample import adjust, choose, keep, sample, unpack
 from inferplane.spec import DeviceProps, SampleInputs, SampleRequest
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=8)
+
 PROPS = DeviceProps(name="a", profile="a", memory_bytes=1, dtypes=frozenset({"fp32"}))
 REQUEST = SampleRequest(device=PROPS, vocab=8)
 
