@@ -16,8 +16,8 @@ $(VENV)/.core: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.core
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
+$(VENV)/.test: $(VENV)/.core plugins/sim/pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]" -e plugins/sim
 	@touch $@
 
 demo: $(VENV)/.core

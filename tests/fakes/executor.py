@@ -146,6 +146,13 @@ class Loop:
         self.pending.clear()
         self.take(self.scheduler.fail("out of order"))
 
+    def retreat(self, message: str = "too large") -> None:
+        """The oldest launched step does not fit into memory."""
+        for _, written in self.pending:
+            self.executor.spoil(written)
+        self.pending.clear()
+        self.take(self.scheduler.retreat(message))
+
     def take(self, outputs: Sequence[Any]) -> None:
         for output in outputs:
             assert output.id not in self.finished, "an output after the end"

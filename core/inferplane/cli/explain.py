@@ -37,6 +37,8 @@ def explain(
 
 
 def _print(found: dict[str, Any]) -> None:
+    from rich.markup import escape
+
     from .show import console, size, table
 
     out = console()
@@ -56,6 +58,7 @@ def _print(found: dict[str, Any]) -> None:
     shown = table("op", "request", "sites", "kernel", "level", "verified", "why not the others")
     for row in found["ops"]:
         others = "\n".join(f"{r['kernel']}: {r['reason']}" for r in row["rejected"]) or "–"
+        others = escape(others)  # reasons may name extras: pip install 'x[y]'
         shown.add_row(
             row["op"],
             row["request"],

@@ -22,6 +22,8 @@ COMMANDS = {
     "explain": "Show what would run a model on a device, and why. Needs no device.",
     "bench": "Measure offline throughput and latency.",
     "eval": "Measure a model's accuracy.",
+    "conformance": "Check a platform's kernels against the reference.",
+    "plugin": "Start a plugin, see what one offers, and check it.",
 }
 
 
@@ -59,11 +61,16 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Runs a command line and gives its exit code."""
+    return guarded(app, "inferplane", arguments)
+
+
+def guarded(commands: typer.Typer, name: str, arguments: list[str]) -> int:
+    """Runs a command line of `commands`; what users can mend is shown without a traceback."""
     from inferplane.errors import UserError
 
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(commands)
     try:
-        return command.main(args=arguments, prog_name="inferplane", standalone_mode=False) or 0
+        return command.main(args=arguments, prog_name=name, standalone_mode=False) or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

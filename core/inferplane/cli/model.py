@@ -15,7 +15,6 @@ def open_llm(model: str, flags: dict[str, Any], config: str | None, **fixed: Any
 
     from .show import loading
 
-    settings, _ = load_settings({**flags, "model": model}, config)
-    given = {name: getattr(settings, name) for name in settings.model_fields_set}
+    settings, sources = load_settings({**flags, **fixed, "model": model}, config)
     with loading() as progress:
-        return LLM(**{**given, **fixed}, progress=progress)
+        return LLM.of(settings, sources, progress)

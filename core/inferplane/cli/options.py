@@ -29,7 +29,11 @@ ENGINE = (
     "max_num_batched_tokens",
     "enable_prefix_caching",
     "policy",
+    "overlap",
+    "graphs",
     "seed",
+    "step_timeout_s",
+    "check_numerics",
 )
 SERVER = (
     "served_model_name",
@@ -40,6 +44,10 @@ SERVER = (
     "drain_timeout",
     "log_level",
     "skip_tokenizer_init",
+    "restart_limit",
+    "restart_window_s",
+    "restart_backoff_s",
+    "restart_backoff_most_s",
 )
 
 

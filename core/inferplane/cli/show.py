@@ -8,7 +8,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 
 _PIPE_WIDTH = 200  # a table in a file or a pipe is not cut to 80 columns
@@ -53,5 +60,24 @@ def loading() -> Iterator[Callable[[int, int], None]]:
             if task is None:
                 task = progress.add_task("loading weights", total=total)
             progress.update(task, completed=done, total=total)
+
+        yield tell
+
+
+@contextmanager
+def steps(what: str) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar for many small things, on standard error: (name of this one, done, all)."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[name]}"),
+        console=console(stderr=True),
+        transient=True,
+    ) as progress:
+        task = progress.add_task(what, total=None, name="")
+
+        def tell(name: str, done: int, total: int) -> None:
+            progress.update(task, completed=done, total=total, name=name)
 
         yield tell

@@ -106,7 +106,9 @@ class Builder:
             return Block(kernel, packed, slot)
 
         choice = context.resolution.choices[inner.site.path]
-        return by_tokens(choice, lambda kernel: self._prepare(inner.site, kernel), block)
+        return by_tokens(
+            choice, lambda kernel: self._prepare(inner.site, kernel), block, context.trial
+        )
 
     def _rotary_of(self, site: Site, kernel: Any) -> int:
         """The rotary state of a composite: of its own `step`, or of the rotary op in it."""
@@ -157,7 +159,11 @@ class Builder:
             site.weights.append(rows_need("bias", named, 0, self.context.dtype, sharding, tp, ""))
         if not self.context.building:
             return None
-        return by_tokens(self._choice(site), lambda kernel: self._prepare(site, kernel))
+        return by_tokens(
+            self._choice(site),
+            lambda kernel: self._prepare(site, kernel),
+            check=self.context.trial,
+        )
 
     def embedding(self, name: str, vocab: int, size: int, scale: float = 1.0) -> Any:
         request = EmbeddingRequest(
@@ -167,7 +173,12 @@ class Builder:
         site.weights.append(whole("weight", self._path(name), (vocab, size), self.context.dtype))
         if not self.context.building:
             return None
-        return by_tokens(self._choice(site), lambda kernel: self._prepare(site, kernel), Embedding)
+        return by_tokens(
+            self._choice(site),
+            lambda kernel: self._prepare(site, kernel),
+            Embedding,
+            self.context.trial,
+        )
 
     def rms_norm(self, name: str, size: int, eps: float) -> Norm | Any:
         site = self._norm_site(name, "norm.rms", size, eps)
@@ -277,7 +288,7 @@ class Builder:
         """The bound kernel of a site; equal requests share one."""
         choice = self._choice(site)
         if choice.request not in self.context.kernels:
-            self.context.kernels[choice.request] = bind(choice)
+            self.context.kernels[choice.request] = bind(choice, self.context.trial)
         return self.context.kernels[choice.request]
 
     def _maybe(self, site: Site) -> Any:

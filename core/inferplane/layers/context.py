@@ -12,6 +12,7 @@ from inferplane.spec import AttentionRequest, DeviceProps, KVLayout, Mesh, Weigh
 
 from .groups import Groups
 from .rotary import Rope
+from .trial import trial
 
 if TYPE_CHECKING:
     import torch
@@ -41,7 +42,15 @@ class BuildContext:
     ropes: dict[str, Rope] = field(default_factory=dict)
     rotary_index: dict[Any, int] = field(default_factory=dict)
     kernels: dict[Any, Any] = field(default_factory=dict)
+    tried: set[tuple[str, Any]] = field(default_factory=set)
     packed_bytes: int = 0
+
+    def trial(self, candidate: Any, request: Any, kernel: Any, packed: Any = None) -> None:
+        """Calls a kernel once a distinct request, and raises KernelFailed if that goes wrong."""
+        key = candidate.name, request
+        if self.device is not None and key not in self.tried:
+            self.tried.add(key)
+            trial(candidate, request, kernel, self.device, packed)
 
     @property
     def building(self) -> bool:

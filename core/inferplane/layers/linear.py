@@ -7,7 +7,7 @@ from typing import Any
 
 from inferplane.plugins.binding import ByTokens, make
 from inferplane.plugins.resolution import Choice
-from inferplane.spec import LinearKernel, Packed
+from inferplane.spec import Candidate, LinearKernel, Packed, Request
 
 
 class Linear:
@@ -27,14 +27,21 @@ def by_tokens(
     choice: Choice,
     prepare: Callable[[Any], Packed],
     layer: Callable[[Any, Packed], Any] = Linear,
+    check: Callable[[Candidate, Request, Any, Packed], None] | None = None,
 ) -> Any:
-    """One layer, or one a token range; candidates that share a packing share the weight."""
+    """One layer, or one a token range; candidates that share a packing share the weight.
+
+    check: is given each kernel, with its candidate, request and weights.
+    """
     packings: dict[str, Packed] = {}
     layers = []
     for tokens, candidate in choice.ranges:
-        kernel = make(candidate, choice.request.over(tokens))
+        request = choice.request.over(tokens)
+        kernel = make(candidate, request)
         packing = candidate.packing or candidate.name
         if packing not in packings:
             packings[packing] = prepare(kernel)
+        if check is not None:
+            check(candidate, request, kernel, packings[packing])
         layers.append((tokens.first, layer(kernel, packings[packing])))
     return layers[0][1] if len(layers) == 1 else ByTokens(layers)

@@ -51,18 +51,22 @@ BY_TOKENS = frozenset(
 
 
 class Catalog:
-    """The offers for one device. warnings: feature plugins that could not be asked, and why."""
+    """The offers for one device. warnings: feature plugins that could not be asked, and why.
+
+    owners: the plugin of each candidate, by op and name.
+    """
 
     def __init__(self, plugins: Sequence[Plugin], selection: Selection) -> None:
         self.selection = selection
         self.props: DeviceProps = selection.props
         self.warnings: list[str] = [f"{p.label}: {w}" for p in plugins for w in p.warnings]
         self.plugins = [selection.plugin, *_features(plugins, selection.platform.name)]
+        self.owners: dict[tuple[str, str], Plugin] = {}
         self.candidates = self._collect()
 
     def _collect(self) -> list[Candidate]:
         found: list[Candidate] = []
-        owners: dict[tuple[str, str], Plugin] = {}
+        owners = self.owners
         for plugin in self.plugins:
             try:
                 offered = [c for hook in CANDIDATE_HOOKS for c in self._offers(plugin, hook)]
@@ -87,18 +91,29 @@ class Catalog:
                 raise BadHook(
                     f"{plugin.label}: {hook} gave {type(candidate).__name__}, not Candidate"
                 )
-            _check_offer(plugin, candidate)
+            check_offer(plugin, candidate)
         return list(offered)
 
     def device(self) -> Device:
         """The driver of the device: the platform's, or the default over torch's modules."""
-        device = self.selection.plugin.call("inferplane_device", props=self.props)
+        device = self._one("inferplane_device", Device)
         return device or Device(self.selection.platform.torch_device, self.props)
+
+    def _one(self, hook: str, kind: type) -> Any:
+        """The platform's answer to a hook that gives one object, or None."""
+        plugin = self.selection.plugin
+        answer = plugin.call(hook, props=self.props)
+        if answer is not None and not isinstance(answer, kind):
+            raise BadHook(
+                f"{plugin.label}: {hook} returned {type(answer).__name__}, "
+                f"it must return {kind.__name__}"
+            )
+        return answer
 
     def memory(self) -> MemoryInfo:
         """Memory of the device now."""
         if not self.selection.planning:
-            info = self.selection.plugin.call("inferplane_memory", props=self.props)
+            info: MemoryInfo | None = self._one("inferplane_memory", MemoryInfo)
             if info is not None:
                 return info
         total = self.props.memory_bytes
@@ -131,7 +146,7 @@ class Catalog:
             return []
 
 
-def _check_offer(plugin: Plugin, candidate: Candidate) -> None:
+def check_offer(plugin: Plugin, candidate: Candidate) -> None:
     label, name = plugin.label, candidate.name
     if candidate.op not in OPS:
         raise BadHook(

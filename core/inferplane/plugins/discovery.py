@@ -11,14 +11,10 @@ from typing import Any, Protocol
 import importlib_metadata
 import pluggy
 
-from inferplane.errors import nearest
 from inferplane.spec import (
     ENTRY_POINT_GROUP,
-    HOOK_PREFIX,
-    PROJECT,
     SPEC_VERSION,
     FeatureSpec,
-    InferplaneSpecs,
     PlatformSpec,
 )
 
@@ -30,6 +26,8 @@ from .errors import (
     NotAllowed,
     PluginError,
 )
+from .evolution import version_warnings
+from .hooks import register
 
 CORE_DISTRIBUTION = "inferplane"
 
@@ -135,7 +133,7 @@ def _open(
         _check_allowed(plugin, allow)
         _check_group(plugin)
         plugin.module = _import(plugin, entry)
-        plugin.manager = _register(plugin)
+        plugin.manager = register(plugin.label, plugin.name, plugin.module)
         plugin.spec = _read_spec(plugin)
         _check_version(plugin)
     except PluginError as error:
@@ -188,23 +186,6 @@ def _import(plugin: Plugin, entry: EntryPoint) -> Any:
         ) from error
 
 
-def _register(plugin: Plugin) -> pluggy.PluginManager:
-    known = {name for name in vars(InferplaneSpecs) if name.startswith(HOOK_PREFIX)}
-    for name in dir(plugin.module):
-        if name.startswith(HOOK_PREFIX) and name not in known:
-            raise BadHook(f"{plugin.label} has no such hook: {name}{nearest(name, known)}")
-        if name in known and not hasattr(getattr(plugin.module, name), f"{PROJECT}_impl"):
-            raise BadHook(f"{plugin.label}: {name} lacks the @hookimpl mark, so nothing calls it")
-    manager = pluggy.PluginManager(PROJECT)
-    manager.add_hookspecs(InferplaneSpecs)
-    try:
-        manager.register(plugin.module, name=plugin.name)
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        raise BadHook(f"{plugin.label}: {error}") from error
-    return manager
-
-
 def _read_spec(plugin: Plugin) -> PlatformSpec | FeatureSpec:
     for hook, kind in (("inferplane_platform", PlatformSpec), ("inferplane_feature", FeatureSpec)):
         spec = plugin.call(hook)
@@ -230,11 +211,7 @@ def _check_version(plugin: Plugin) -> None:
             f"{plugin.label} was built for contract {theirs[0]}.{theirs[1]}, this core has "
             f"{ours[0]}.{ours[1]}: {_remedy(plugin, theirs > ours)}"
         )
-    if theirs[1] < ours[1]:
-        plugin.warnings.append(
-            f"built for contract {theirs[0]}.{theirs[1]}, running on {ours[0]}.{ours[1]}: "
-            "see CHANGELOG.md for what changed"
-        )
+    plugin.warnings += version_warnings(plugin, version=ours)
 
 
 def _mark_duplicates(plugins: list[Plugin]) -> None:

@@ -31,6 +31,10 @@ class BadHook(PluginError):
     """A hook is misspelt, has the wrong arguments, or returned the wrong type."""
 
 
+class KernelFailed(PluginError):
+    """A kernel was chosen, but cannot be made, or its first call is wrong."""
+
+
 class NotAllowed(PluginError):
     """The plugin is installed but not on the allow-list INFERPLANE_PLUGINS."""
 

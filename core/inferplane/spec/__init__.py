@@ -4,13 +4,18 @@ This package imports nothing else of Inferplane, and no torch: a laptop without 
 every request, every answer and every layout. Import names from here, not from its modules.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .attention import AttentionKernel, AttentionLimits, AttentionMetadata
 from .candidate import Candidate, Capture, Level, Packing, SettingProposal
-from .communicator import Communicator, LinkTopology
-from .device import Device, DeviceProps, Event, MemoryInfo, Stream
+from .communicator import Communicator, LinkTopology, TorchCommunicator
+from .deprecated import DEPRECATED as _DEPRECATED
+from .deprecated import accept_old_fields as _accept_old_fields
+from .deprecated import old_name as _old_name
+from .device import Device, DeviceProps, Event, Execution, MemoryInfo, Stream
 from .dtypes import DTYPE_BITS, dtype_bytes, size_in_bytes
 from .faults import Fault
-from .graphs import GraphBackend, GraphHandle
+from .graphs import GraphBackend, GraphHandle, TorchGraphs
 from .hooks import HOOK_PREFIX, PROJECT, PROVISIONAL_HOOKS, InferplaneSpecs, hookimpl, hookspec
 from .kernels import (
     AttentionInputKernel,
@@ -25,9 +30,11 @@ from .kernels import (
     SampleKernel,
 )
 from .kv import GroupKind, KVGroup, KVLayout, standard_layout
+from .linear import TorchLinear, TorchScaledLinear
 from .mesh import Group, Mesh
 from .models import FormatSpec, ModelSpec
 from .ops import OPS, OpSchema
+from .page_tables import PageTableAttention, PageTables
 from .platform import FeatureSpec, PlatformSpec
 from .probe import Probe
 from .quant import UNQUANTIZED, QuantScheme
@@ -59,6 +66,7 @@ from .requests import (
 from .sampling import LogitsProcessor, SampleInputs, SampleOutput
 from .step import AttentionSlot, GroupStep, Step
 from .support import Support
+from .torch_build import torch_build
 from .transfer import KVTransfer
 from .units import GiB, KiB, MiB
 from .version import ENTRY_POINT_GROUP, SPEC_VERSION
@@ -95,6 +103,7 @@ __all__ = [
     "EmbeddingKernel",
     "EmbeddingRequest",
     "Event",
+    "Execution",
     "ExpertsKernel",
     "ExpertsRequest",
     "Fault",
@@ -132,6 +141,8 @@ __all__ = [
     "OpSchema",
     "Packed",
     "Packing",
+    "PageTableAttention",
+    "PageTables",
     "PlatformSpec",
     "Probe",
     "QuantScheme",
@@ -148,6 +159,10 @@ __all__ = [
     "Stream",
     "Support",
     "TokenRange",
+    "TorchCommunicator",
+    "TorchGraphs",
+    "TorchLinear",
+    "TorchScaledLinear",
     "TransferRequest",
     "WeightPart",
     "WeightSource",
@@ -156,4 +171,13 @@ __all__ = [
     "hookspec",
     "size_in_bytes",
     "standard_layout",
+    "torch_build",
 ]
+
+_accept_old_fields(globals(), _DEPRECATED)
+
+if not TYPE_CHECKING:  # for type checkers, only the present names exist
+
+    def __getattr__(name: str) -> Any:
+        """Names that were renamed in this minor version still work."""
+        return _old_name(name, globals(), _DEPRECATED)

@@ -34,7 +34,8 @@ class AttentionMetadata:
     query_starts: int32 [B+1], rows lie one after the other in the token axis.
     context_lens: int32 [B], tokens in the cache after this step, the new ones included.
     page_table: int32 [B, pages], entry -1 where a page was freed (outside a window).
-    slots: int64 [T], page * P + offset for every new token.
+    slots: int64 [T], page * P + offset for every new token (int32 on devices without the
+      capability `int64_index`).
     decodes: the first `decodes` rows have exactly one new token each.
     device_slots: `slots` on the device. padded: rows and tokens were padded for a graph.
     """
@@ -103,9 +104,17 @@ class AttentionKernel(ABC):
 
         The default is right for `standard_layout` only.
         """
-        exported: torch.Tensor = cache[list(pages)].cpu().contiguous()
+        exported: torch.Tensor = cache[self._index(cache, pages)].cpu().contiguous()
         return exported
 
     def import_pages(self, cache: Any, pages: Sequence[int], data: torch.Tensor) -> None:
         """(optional) The inverse of `export_pages`."""
-        cache[list(pages)] = data.to(cache.device)
+        cache[self._index(cache, pages)] = data.to(cache.device)
+
+    def _index(self, cache: torch.Tensor, pages: Sequence[int]) -> torch.Tensor:
+        import torch
+
+        from .torch_types import index_dtype
+
+        dtype = index_dtype(self.request.device)
+        return torch.tensor(list(pages), dtype=dtype).to(cache.device)

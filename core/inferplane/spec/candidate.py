@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from .device import Execution
 from .kv import KVLayout
 from .support import Support
 
@@ -34,6 +35,8 @@ class Candidate:
       capture: which steps a graph may record this kernel in.
       layout: (attention and blocks that contain it) the KV layout; default `standard_layout`.
       page_sizes: (same) page sizes in tokens, best first; empty means any.
+      execution: how this kernel runs here, where that differs from the device: "interpreted" for
+        one whose code an interpreter runs on the host.
     """
 
     op: str
@@ -49,6 +52,7 @@ class Candidate:
     capture: Capture = "all"
     layout: Callable[[Any], KVLayout] | None = None
     page_sizes: tuple[int, ...] = ()
+    execution: Execution = "device"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", frozenset(self.features))

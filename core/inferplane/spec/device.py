@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from .faults import Fault
 
 if TYPE_CHECKING:
     import torch
+
+Execution = Literal["device", "interpreted", "emulated"]
+"""How code runs: on the real device; interpreted on the host; or on an emulation of the device."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,11 +23,14 @@ class DeviceProps:
       memory_bytes: memory of the device, in bytes.
       dtypes: names (see `DTYPE_BITS`) that it can compute with.
     (optional):
-      capabilities: semantic words such as `fp8_e4m3_gemm`, `int64_index`, `graph_capture`,
-        `unified_memory`, `events`. Never an architecture number.
+      capabilities: semantic words such as `fp8_e4m3_gemm`, `int64_index` (tensors that index
+        others may be int64; without it they are int32), `graph_capture`, `unified_memory`,
+        `events`. Never an architecture number.
       page_sizes: KV page sizes in tokens, best first; empty means any.
       index: position among the visible devices. cores: compute units, 0 when unknown.
       details: anything that only the vendor's own candidates read, as (key, value) pairs.
+      execution: anything but "device" where there is no such hardware: what was verified there is
+        never presented as verified on the device (levels V2i and V2e instead of V3).
     """
 
     name: str
@@ -36,6 +42,7 @@ class DeviceProps:
     index: int = 0
     cores: int = 0
     details: tuple[tuple[str, str], ...] = ()
+    execution: Execution = "device"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dtypes", frozenset(self.dtypes))
@@ -67,6 +74,22 @@ class MemoryInfo:
     unified: bool = False
     used_by_us_bytes: int = -1
 
+    def checked_by(self, other: MemoryInfo | str, margin_bytes: int = 1 << 30) -> MemoryInfo:
+        """The same memory, with what a second source says: its figures, or why it has none.
+
+        Where the free bytes differ by more than the margin (what a driver keeps to itself), the
+        smaller figure counts, and `source` tells both.
+        """
+        if isinstance(other, str):
+            return replace(self, source=f"{self.source} ({other})")
+        mine, theirs = self.free_bytes, other.free_bytes
+        if abs(mine - theirs) <= margin_bytes:
+            return replace(self, source=f"{self.source}, as {other.source}")
+        told = " and ".join(
+            f"{info.source} ({info.free_bytes / 2**30:.1f} GiB free)" for info in (self, other)
+        )
+        return replace(self, free_bytes=min(mine, theirs), source=f"{told} disagree: the smaller")
+
 
 class Stream(Protocol):
     """An ordered queue of device work."""
@@ -88,7 +111,13 @@ class Device:
 
     torch_type: torch's name of the device type. props: what `probe` found.
     Override only what differs. No method may be called before `activate`.
+    (optional) memory_codes, lost_codes: codes of the vendor's runtime that mean `Fault.MEMORY`
+    and `Fault.LOST`. lost_words: parts of messages that mean `Fault.LOST`.
     """
+
+    memory_codes: ClassVar[frozenset[int]] = frozenset()
+    lost_codes: ClassVar[frozenset[int]] = frozenset()
+    lost_words: ClassVar[tuple[str, ...]] = ()
 
     torch_type: str
     props: DeviceProps
@@ -137,12 +166,18 @@ class Device:
     def fault(self, error: BaseException) -> Fault:
         """(optional) What kind of error a kernel or an allocation raised. Must not use the device.
 
-        Default: torch's own out-of-memory error is MEMORY, all else is KERNEL. A platform whose
-        library can lose a device says LOST for that error.
+        Default: torch's own out-of-memory error is MEMORY; then `memory_codes` and `lost_codes` of
+        the class, by `torch.AcceleratorError.error_code`, and `lost_words` in the text of any
+        error; all else is KERNEL.
         """
         import torch
 
-        return Fault.MEMORY if isinstance(error, torch.OutOfMemoryError) else Fault.KERNEL
+        code = getattr(error, "error_code", None)
+        if isinstance(error, torch.OutOfMemoryError) or code in self.memory_codes:
+            return Fault.MEMORY
+        text = str(error)
+        lost = code in self.lost_codes or any(words in text for words in self.lost_words)
+        return Fault.LOST if lost else Fault.KERNEL
 
     def empty_cache(self) -> None:
         """(optional) Gives memory that the allocator holds but does not use back to the device."""

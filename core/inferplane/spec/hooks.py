@@ -32,6 +32,7 @@ PROVISIONAL_HOOKS = frozenset(
         "inferplane_topology",
         "inferplane_graphs",
         "inferplane_transfer",
+        "inferplane_models",
         "inferplane_formats",
     }
 )
@@ -95,7 +96,7 @@ class InferplaneSpecs:
 
     @hookspec
     def inferplane_models(self) -> list[ModelSpec]:  # type: ignore[empty-body]
-        """(optional) New architectures."""
+        """(optional, provisional) New architectures."""
 
     @hookspec
     def inferplane_formats(self) -> list[FormatSpec]:  # type: ignore[empty-body]

@@ -51,7 +51,7 @@ class EmbeddingKernel(Protocol):
         """Reads "weight" [V, C]."""
 
     def __call__(self, ids_T: torch.Tensor, packed: Packed) -> torch.Tensor:
-        """ids int64 [T] -> [T, C]."""
+        """ids int64 [T], or int32 on devices without `int64_index` -> [T, C]."""
 
 
 class RotaryKernel(Protocol):
@@ -59,7 +59,8 @@ class RotaryKernel(Protocol):
 
     def step(self, table: torch.Tensor, positions_T: torch.Tensor) -> Any:
         """Once a step. table fp32 [max_positions, R] (cosines, then sines, R/2 each);
-        positions int64 [T]. Gives what `__call__` wants; may be just the positions."""
+        positions int64 [T] (int32 without `int64_index`). Gives what `__call__` wants; may be just
+        the positions."""
 
     def __call__(self, q_THD: torch.Tensor, k_TKD: torch.Tensor, state: Any) -> None:
         """Writes q and k in place. They may be strided views; the last axis is contiguous."""
@@ -72,7 +73,7 @@ class KVWriteKernel(Protocol):
         self, k_TKD: torch.Tensor, v_TKD: torch.Tensor, cache: Any, slots_T: torch.Tensor
     ) -> None:
         """Writes token t's key and value to slot slots_T[t] = page * P + offset. A slot of -1 is
-        skipped (padding)."""
+        skipped (padding). slots int64, or int32 on devices without `int64_index`."""
 
 
 class AttentionInputKernel(Protocol):

@@ -82,6 +82,7 @@ OPS: dict[str, OpSchema] = {
     "layer": OpSchema(
         request=r.LayerRequest,
         call="(x_TC, residual_TC, step, slot, packed) -> (x_TC, residual_TC)",
+        mutates=("x_TC", "residual_TC", "cache"),
         result="T,C twice",
     ),
     "model": OpSchema(

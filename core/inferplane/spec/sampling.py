@@ -28,7 +28,8 @@ class SampleInputs:
       top_p_B, min_p_B fp32. seed_B2 int64: two 32-bit keys of (seed, position), see
       `inferplane.reference.noise`. counts_BV int32: times a token was generated;
       prompt_BV bool: token is in the prompt; penalties_B3 fp32: repetition, presence, frequency.
-      bias: rows int64, ids int64, values fp32, to add. mask_BN int32: bit v%32 of word v//32 allows
+      bias: rows and ids int64 (int32 on devices without
+      `int64_index`), values fp32, to add. mask_BN int32: bit v%32 of word v//32 allows
       token v. processors: in order, with the rows that they act on.
       logprobs: how many best tokens to report besides the chosen one; -1 for none.
     """
@@ -65,7 +66,7 @@ class SampleInputs:
 
 @dataclass(slots=True, kw_only=True)
 class SampleOutput:
-    """tokens_B int64. With logprobs, of the raw logits (before penalties and temperature):
+    """tokens_B int64 or int32. With logprobs, of the raw logits (before penalties and temperature):
     chosen_B fp32 and rank_B int32 (1 is best) of the chosen token; top_ids_BL and top_BL.
     """
 

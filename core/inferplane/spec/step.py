@@ -23,10 +23,12 @@ class GroupStep:
 class Step:
     """Tensors of one step, on the device.
 
-    Set by the runner: tokens_T and positions_T int64; groups, one entry a KV group.
+    Set by the runner: tokens_T and positions_T int64, or int32 on devices without the
+    capability `int64_index` (as all indices); groups, one entry a KV group.
     keep_layers: layers whose hidden states are wanted (after the layer, residual added).
     Set by the model: rotary, one state a distinct rotary embedding, before the first layer; kept,
-    [T, C] for each of keep_layers, in the model's order.
+    [T, C] for each of keep_layers, in the model's order; (optional) layer, the one that is being
+    computed, for reports of a step that hangs.
     """
 
     tokens_T: torch.Tensor
@@ -35,6 +37,7 @@ class Step:
     keep_layers: frozenset[int] = frozenset()
     rotary: list[Any] = field(default_factory=list)
     kept: list[torch.Tensor] = field(default_factory=list)
+    layer: int = -1
 
 
 @dataclass(slots=True, kw_only=True)

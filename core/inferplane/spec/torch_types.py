@@ -3,6 +3,8 @@ inside functions only."""
 
 import torch
 
+from .device import DeviceProps
+
 _DTYPES = {
     "fp64": torch.float64,
     "fp32": torch.float32,
@@ -18,6 +20,11 @@ _DTYPES = {
     "bool": torch.bool,
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+
+
+def index_dtype(props: DeviceProps) -> torch.dtype:
+    """Of tensors that index others: int64 where the device has `int64_index`, else int32."""
+    return torch.int64 if "int64_index" in props.capabilities else torch.int32
 
 
 def torch_dtype(name: str) -> torch.dtype:

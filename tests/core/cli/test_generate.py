@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="server", est_seconds=17)
+
 CPU = ("--device", "cpu", "--threads", "1")
 
 

@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-COMMANDS = ("serve", "generate", "devices", "explain", "bench", "eval")
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="server", est_seconds=5)
+
+COMMANDS = ("serve", "generate", "devices", "explain", "bench", "eval", "plugin")
 
 
 def test_help_lists_every_command(run):
@@ -23,7 +25,10 @@ def test_every_command_has_help(run, command):
     assert "Usage: inferplane" in done.stdout
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["devices", "--help"], ["devices"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["devices", "--help"], ["devices"], ["plugin", "list"], ["plugin", "diff"]],
+)
 def test_light_commands_import_no_torch(arguments):
     program = (
         "import sys; from inferplane.cli.main import run\n"

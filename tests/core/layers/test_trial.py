@@ -61,7 +61,7 @@ def test_a_wrong_kernel_is_named(request_, kernel, says):
 
 
 def test_the_error_says_how_to_go_on():
-    with pytest.raises(KernelFailed, match="--kernel 'norm.rms!=acme.fast'"):
+    with pytest.raises(KernelFailed, match=r"--kernel 'norm\.rms!=acme\.fast'"):
         trial(candidate("acme.fast", op="norm.rms"), NORM, lambda x, w: None, CPU)
 
 

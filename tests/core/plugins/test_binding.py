@@ -10,6 +10,8 @@ from inferplane.plugins.binding import ByTokens, bind, load
 from inferplane.plugins.errors import ImportFailed
 from inferplane.plugins.resolution import Choice
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="plugins", est_seconds=1)
+
 
 class Rows:
     """Stands for a tensor with so many rows."""

@@ -11,6 +11,8 @@ from inferplane.plugins.errors import BadHook, ImportFailed
 from inferplane.plugins.selection import select
 from inferplane.spec import MemoryInfo, ModelSpec, SettingProposal
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="plugins", est_seconds=1)
+
 
 def raising_ops(props):
     raise RuntimeError("out of order")

@@ -15,6 +15,8 @@ from inferplane.plugins.errors import (
 )
 from inferplane.spec import ENTRY_POINT_GROUP, SPEC_VERSION, FeatureSpec, hookimpl
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="plugins", est_seconds=4)
+
 MAJOR, MINOR = SPEC_VERSION
 
 

@@ -11,6 +11,8 @@ import pytest
 import inferplane.models
 import inferplane.plugins
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="plugins", est_seconds=10)
+
 
 def modules_of(package) -> list[str]:
     found = pkgutil.iter_modules(package.__path__, package.__name__ + ".")

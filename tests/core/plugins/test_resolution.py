@@ -13,6 +13,8 @@ from inferplane.plugins.site import Site
 from inferplane.plugins.tuning import Tuning
 from inferplane.spec import LayerRequest, Support
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="plugins", est_seconds=2)
+
 LAYER = LayerRequest(device=PROPS, architecture="Fake", index=0)
 
 

@@ -18,6 +18,8 @@ from inferplane.plugins.errors import (
 from inferplane.plugins.selection import parse_device, probe, select
 from inferplane.spec import Probe
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="plugins", est_seconds=2)
+
 
 def missing() -> Probe:
     return Probe.missing("no driver is loaded", "load the driver")

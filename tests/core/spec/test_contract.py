@@ -12,6 +12,8 @@ from inferplane.plugins.discovery import discover
 from inferplane.plugins.selection import select
 from inferplane.spec import OPS, PROVISIONAL_HOOKS, InferplaneSpecs
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=2)
+
 # Offered as compositions of other ops, so that no kernel is needed.
 COMPOSED = {"attention.input", "mlp.block", "layer"}
 

@@ -11,6 +11,8 @@ import pytest
 import inferplane.spec as spec
 from inferplane.spec import lock
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=1)
+
 COMMAND = "python -m inferplane.spec.lock --write"
 
 

@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from inferplane.spec import Group, Mesh
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=2)
+
 SIZE = st.integers(1, 3)
 AXES = ("tp", "cp", "pp", "dp")
 

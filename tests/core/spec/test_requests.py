@@ -22,6 +22,8 @@ from inferplane.spec import (
     TokenRange,
 )
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=1)
+
 INT4 = QuantScheme(name="int4", weight="int4")
 
 

@@ -6,6 +6,8 @@ import pytest
 
 from inferplane.spec import Probe, Support
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=1)
+
 
 def test_yes_is_true():
     assert Support.yes()

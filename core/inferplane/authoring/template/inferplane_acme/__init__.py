@@ -1,0 +1,1 @@
+"""The acme platform for Inferplane."""

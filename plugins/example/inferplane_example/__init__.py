@@ -1,0 +1,1 @@
+"""The example platform for Inferplane."""
