@@ -55,10 +55,11 @@ class StepResult:
     """What a step gave. tokens int32, rows one after the other; counts int32 [B]: 0..k a row.
 
     logprobs: row -> (chosen, rank, top ids, top values). prompt_logprobs: row -> list of the same,
-    one a prompt token of this chunk.
+    one a prompt token of this chunk. errors: row -> why its numbers cannot be used.
     """
 
     tokens: np.ndarray
     counts: np.ndarray
     logprobs: dict[int, TokenLogprobs] = field(default_factory=dict)
     prompt_logprobs: dict[int, list[TokenLogprobs]] = field(default_factory=dict)
+    errors: dict[int, str] = field(default_factory=dict)

@@ -10,6 +10,10 @@ class UserError(ValueError):
     """Shown without a traceback: the message is all that a user needs."""
 
 
+class EngineDead(UserError):
+    """The engine cannot go on, since its device is lost. Build a new one."""
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """ " (did you mean 'x'?)" for the closest known word, or ""."""
     close = get_close_matches(word, list(known), n=1, cutoff=0.6)

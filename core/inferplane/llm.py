@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 from typing import Any
 
+from inferplane.activity import Activity, Board
 from inferplane.engine.build import build_engine
 from inferplane.engine.outputs import Delta, Pending, RequestOutput
 from inferplane.engine.requests import Prompt, build_requests
+from inferplane.engine.watchdog import Watchdog, tell
 from inferplane.errors import UserError
 from inferplane.params import SamplingParams
 from inferplane.planning.plan import make_plan
 from inferplane.scheduler.request import Output
-from inferplane.settings import load_settings
+from inferplane.settings import Settings, load_settings
 
 Message = dict[str, Any]
 
@@ -22,17 +25,41 @@ class LLM:
     """A model on a device. Keyword arguments are settings (`inferplane.settings.Settings`).
 
     Close it, or use it in a `with` statement, to give memory back. Not safe for several threads.
-    Raises UserError with a plain message for anything a user can mend.
+    Raises UserError with a plain message for anything a user can mend, and EngineDead, then and
+    ever after, when the device is lost: `dead` says why. A step that hangs is reported in the log
+    (`step_timeout_s`), but the process is the caller's, and is not ended.
     """
 
     def __init__(
         self, model: str, *, progress: Callable[[int, int], None] | None = None, **settings: Any
     ) -> None:
         """model: folder, bundled name or hub name. progress: (bytes read, bytes in all)."""
-        loaded, sources = load_settings({"model": str(model), **settings})
-        self.plan = make_plan(loaded, sources)
+        self._open(*load_settings({"model": str(model), **settings}), progress)
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        sources: dict[str, str],
+        progress: Callable[[int, int], None] | None = None,
+    ) -> LLM:
+        """An `LLM` from settings that were loaded already. sources: where each came from."""
+        made = cls.__new__(cls)
+        made._open(settings, sources, progress)
+        return made
+
+    def _open(
+        self,
+        settings: Settings,
+        sources: dict[str, str],
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self.plan = make_plan(settings, sources)
         self.requests = build_requests(self.plan)
-        self.engine = build_engine(self.plan, progress)
+        activity = Activity(Board(1))
+        self.engine = build_engine(self.plan, progress, activity)
+        watchdog = Watchdog(activity, settings.step_timeout_s, tell).start()
+        self._stop_watching = weakref.finalize(self, watchdog.stop)
         self._ids = count()
         self._streams: set[str] = set()
         self._kept: dict[str, list[Output]] = {}  # of streams that did not ask for it yet
@@ -41,6 +68,11 @@ class LLM:
     def tokenizer(self) -> Any:
         """The tokenizer; None with skip_tokenizer_init."""
         return self.requests.tokenizer
+
+    @property
+    def dead(self) -> str:
+        """Why the engine cannot go on; "" while it can."""
+        return self.engine.dead
 
     def generate(
         self,
@@ -126,7 +158,7 @@ class LLM:
         for id in pending:
             self._kept.pop(id, None)
             self.engine.abort(id)
-        if pending:
+        if pending and not self.dead:
             self._step({})
 
     def check_invariants(self) -> None:
@@ -135,6 +167,7 @@ class LLM:
 
     def close(self) -> None:
         """Gives the device's memory back."""
+        self._stop_watching()
         self.engine.close()
 
     def __enter__(self) -> LLM:

@@ -63,8 +63,28 @@ class Settings(BaseSettings):
     max_num_batched_tokens: int | None = Field(None, ge=1, description="most tokens of a step")
     enable_prefix_caching: bool = Field(True, description="reuse KV of equal prefixes")
     policy: Policy = Field("fcfs", description="which waiting request runs next")
+    overlap: bool | None = Field(
+        None, description="schedule a step while the device runs the last; default: with events"
+    )
+    graphs: bool | None = Field(
+        None, description="capture decode steps as graphs; default: where every kernel allows it"
+    )
     max_waiting: int = Field(1024, ge=0, description="waiting requests before 429")
     seed: int = Field(0, description="base of the seeds of requests that give none")
+
+    # when something breaks
+    step_timeout_s: float = Field(
+        300.0, ge=0, description="seconds without progress that end a step as hung; 0: never"
+    )
+    check_numerics: bool = Field(False, description="end requests whose numbers are not finite")
+    restart_limit: int = Field(
+        10, ge=0, description="restarts of the engine within restart-window-s; 0: never restart"
+    )
+    restart_window_s: float = Field(600.0, gt=0, description="seconds in which restarts count")
+    restart_backoff_s: float = Field(
+        1.0, ge=0, description="seconds before the first restart; each further one waits twice that"
+    )
+    restart_backoff_most_s: float = Field(30.0, ge=0, description="the longest such wait")
 
     # server
     host: str = "127.0.0.1"
@@ -81,9 +101,9 @@ class Settings(BaseSettings):
     @classmethod
     def _no_flag_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
         """True would be taken for 1."""
-        if (
-            isinstance(value, bool)
-            and cls.model_fields[info.field_name or ""].annotation is not bool
+        if isinstance(value, bool) and cls.model_fields[info.field_name or ""].annotation not in (
+            bool,
+            bool | None,
         ):
             raise ValueError("it cannot be true or false")
         return value

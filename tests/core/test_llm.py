@@ -11,6 +11,8 @@ from inferplane.errors import UserError
 from inferplane.params import SamplingParams
 from inferplane.testing import arithmetic
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="models", est_seconds=17)
+
 PROMPT = [5, 17, 256, 31, 99, 3, 3, 120, 44, 7]
 ARITHMETIC = Path(arithmetic.__file__).parent / "models" / "arithmetic"
 GREEDY = SamplingParams(temperature=0.0, max_tokens=16)

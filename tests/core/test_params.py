@@ -7,6 +7,8 @@ import pytest
 from inferplane.errors import UserError
 from inferplane.params import SamplingParams
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=2)
+
 BAD = [
     ("n", [0, -1, 129, 10**9, True, 1.0, "1", None]),
     ("temperature", [-0.1, 100.5, math.nan, math.inf, True, "1", None, 10**400]),

@@ -5,6 +5,8 @@ import pytest
 from inferplane.errors import UserError
 from inferplane.settings import Settings, load_settings
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=3)
+
 
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch):

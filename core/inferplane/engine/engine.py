@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import deque
-from dataclasses import dataclass
+from collections import Counter, deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from inferplane.batch import Batch
 from inferplane.cache.manager import CacheGroup, KVCache
-from inferplane.executor.base import Executor, Pending
+from inferplane.errors import EngineDead
+from inferplane.executor.base import Done, Executor, Pending
 from inferplane.scheduler.policy import POLICIES
 from inferplane.scheduler.request import Finish, Output, Request
 from inferplane.scheduler.scheduler import Scheduler
+from inferplane.spec import Fault
+
+from .recovery import Recovery, first_line
 
 if TYPE_CHECKING:
     from inferplane.planning.plan import Plan
@@ -22,7 +27,8 @@ log = logging.getLogger("inferplane.engine")
 
 @dataclass
 class Stats:
-    """Counts since the start; times in seconds."""
+    """Counts since the start; times in seconds. faults: "memory", "kernel" and "lost" count steps,
+    "numerics" rows."""
 
     steps: int = 0
     prompt_tokens: int = 0
@@ -30,10 +36,14 @@ class Stats:
     output_tokens: int = 0
     failed_steps: int = 0
     busy_s: float = 0.0
+    faults: Counter[str] = field(default_factory=Counter)
 
 
 class Engine:
-    """Wires scheduler, cache and executor. `step` is called while `unfinished` is not 0."""
+    """Wires scheduler, cache and executor. `step` is called while `unfinished` is not 0.
+
+    dead: why the engine cannot go on, "" while it can.
+    """
 
     def __init__(self, plan: Plan, executor: Executor) -> None:
         effective = plan.effective
@@ -57,11 +67,14 @@ class Engine:
             max_length=effective["max_model_len"],
         )
         self.stats = Stats()
+        self.dead = ""
+        self._recovery = Recovery(executor)
         self._pending: deque[Pending] = deque()
         self._aborted: list[str] = []
 
     def add(self, request: Request) -> None:
-        """Raises UserError for a request that could never run."""
+        """Raises UserError for a request that could never run; EngineDead."""
+        self._check_alive()
         self.scheduler.add(request)
         self.stats.prompt_tokens += request.prompt_length
 
@@ -77,18 +90,37 @@ class Engine:
         return self.scheduler.unfinished + len(self._pending) + len(self._aborted)
 
     def step(self) -> list[Output]:
-        """Launches the next batch, and commits the oldest one when enough are in flight."""
+        """Launches the next batch, and commits the oldest one when enough are in flight.
+
+        An error of a step ends its requests, or runs them again in smaller steps. Raises EngineDead
+        when the device is lost; everything has ended then.
+        """
+        self._check_alive()
         begin = time.perf_counter()
         outputs = [Output(id, [], Finish.ABORT) for id in self._aborted]
         self._aborted.clear()
         batch = self.scheduler.schedule()
         if batch is not None:
-            self._pending.append(self.executor.launch(batch))
+            self._pending.append(self._launch(batch))
         if self._pending and (batch is None or len(self._pending) >= self.executor.depth):
             outputs += self._commit()
         self.stats.steps += batch is not None
         self.stats.busy_s += time.perf_counter() - begin
         return outputs
+
+    def _check_alive(self) -> None:
+        if self.dead:
+            raise EngineDead(self.dead)
+
+    def _launch(self, batch: Batch) -> Pending:
+        try:
+            return self.executor.launch(batch)
+        except Exception as error:
+            return Done(None, error)
+        except BaseException:  # Ctrl-C: what was launched runs again, if anyone still wants it
+            self._pending.clear()
+            self.scheduler.rewind()
+            raise
 
     def _commit(self) -> list[Output]:
         pending = self._pending.popleft()
@@ -97,6 +129,9 @@ class Engine:
         except Exception as error:
             return self._fail(error)
         outputs = self.scheduler.commit(result)
+        if result.errors:  # rows of requests that had ended already do not count
+            wrong = sum(output.finish is Finish.ERROR for output in outputs)
+            self.stats.faults["numerics"] += wrong
         for output in outputs:
             self.stats.output_tokens += len(output.tokens)
             if output.finish:
@@ -104,12 +139,20 @@ class Engine:
         return outputs
 
     def _fail(self, error: Exception) -> list[Output]:
-        """A kernel raised: the requests of the launched steps end with an error, others go on."""
-        log.error("step failed: %s: %s", type(error).__name__, error, exc_info=error)
+        """The oldest launched step raised; those launched behind it are of no use."""
+        behind = list(self._pending)
         self._pending.clear()
+        fault = self._recovery.after(error, behind, self.scheduler.launched[0][0])
+        told = f"{type(error).__name__}: {first_line(error)}"
         self.stats.failed_steps += 1
-        first = (str(error).splitlines() or [""])[0]
-        return self.scheduler.fail(f"the step failed: {type(error).__name__}: {first}")
+        self.stats.faults[fault.value] += 1
+        if fault is Fault.MEMORY:
+            return self.scheduler.retreat(self._recovery.advice(told))
+        if fault is Fault.KERNEL:
+            return self.scheduler.fail(f"the step failed: {told}")
+        self.dead = f"the device is lost: {told}"
+        self.scheduler.end(self.dead)
+        raise EngineDead(self.dead)
 
     def check_invariants(self) -> None:
         """Asserts that pages, references and slots add up."""

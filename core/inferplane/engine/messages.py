@@ -83,10 +83,11 @@ class Ready(msgspec.Struct, tag=True):
 
 
 class Failed(msgspec.Struct, tag=True):
-    """The engine cannot go on. user: the message is all that a user needs."""
+    """The engine cannot go on. user: the message is all that a user needs. lost: its device is."""
 
     message: str
     user: bool
+    lost: bool = False
 
 
 class Pages(msgspec.Struct):
@@ -100,7 +101,7 @@ class Pages(msgspec.Struct):
 
 
 class Stats(msgspec.Struct, tag=True):
-    """Counts since the start, and what there is now."""
+    """Counts since the start, and what there is now. faults: see `engine.Stats`."""
 
     running: int = 0
     waiting: int = 0
@@ -111,6 +112,7 @@ class Stats(msgspec.Struct, tag=True):
     cached_tokens: int = 0
     output_tokens: int = 0
     pages: list[Pages] = []
+    faults: dict[str, int] = {}
 
 
 class Outputs(msgspec.Struct, tag=True):

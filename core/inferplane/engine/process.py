@@ -1,22 +1,26 @@
-"""The engine in a process of its own: `python -m inferplane.engine.process ADDRESS`.
+"""The engine in a process of its own: `python -m inferplane.engine.process FOLDER`.
 
-Settings come as JSON on standard input, so that they are in no list of processes. The process ends
-with a `Stop`, or when its parent is gone.
+FOLDER holds the socket, the board of what each rank does, and reports. Settings come as JSON on
+standard input, so that they are in no list of processes. The process ends with a `Stop`, when its
+parent is gone, when its device is lost, or when a step hangs.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import zmq
 
-from inferplane.errors import UserError
+from inferplane.activity import Activity, Board, board_file, hang_file, stacks_file
+from inferplane.errors import EngineDead, UserError
 from inferplane.planning.plan import make_plan
 from inferplane.scheduler.request import Finish, Output
 from inferplane.settings import Settings
@@ -38,18 +42,20 @@ from .messages import (
     pack,
     unpack_down,
 )
+from .watchdog import Hang, Watchdog
 
 log = logging.getLogger("inferplane.engine")
 
 _IDLE_MS = 200
 _PROGRESS_S = 0.1
+HUNG = 75  # exit code after a step that hung
 
 
 class EngineProcess:
     """Takes requests from a socket, steps, and sends outputs."""
 
-    def __init__(self, socket: Any) -> None:
-        self.socket = socket
+    def __init__(self, socket: Any, activity: Activity) -> None:
+        self.socket, self.activity = socket, activity
         self.parent = os.getppid()
         self.engine: Engine | None = None
         self._told = 0.0
@@ -57,7 +63,7 @@ class EngineProcess:
     def load(self, settings: Settings, sources: dict[str, str]) -> None:
         begin = time.monotonic()
         plan = make_plan(settings, sources)
-        self.engine = build_engine(plan, self._progress)
+        self.engine = build_engine(plan, self._progress, self.activity)
         kernels: dict[tuple[str, str], int] = {}
         for choice in plan.resolution.choices.values():
             key = (choice.request.op, choice.names)
@@ -139,10 +145,28 @@ class EngineProcess:
             cached_tokens=engine.stats.cached_tokens,
             output_tokens=engine.stats.output_tokens,
             pages=pages,
+            faults=dict(engine.stats.faults),
         )
 
 
-def main(address: str) -> int:
+def watch(folder: Path, settings: dict[str, Any]) -> Activity:
+    """Starts the watchdog of this rank, and a dump of all stacks on SIGUSR1 for a parent that finds
+    this process stuck where not even the watchdog runs."""
+    faulthandler.enable()
+    stacks = stacks_file(folder).open("w")
+    faulthandler.register(signal.SIGUSR1, file=stacks)
+    activity = Activity(Board(1, board_file(folder)))
+
+    def end(hang: Hang) -> None:
+        os.write(2, f"ERROR {log.name}: a step hangs: {hang.report}\n".encode())
+        hang_file(folder).write_text(hang.short, encoding="utf-8")
+        os._exit(HUNG)  # the thread that steps cannot be woken
+
+    Watchdog(activity, settings["step_timeout_s"], end, folder).start()
+    return activity
+
+
+def main(folder: str) -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the server decides when this ends
     given = msgspec.json.decode(sys.stdin.buffer.read())
     logging.basicConfig(
@@ -150,11 +174,14 @@ def main(address: str) -> int:
     )
     context = zmq.Context()
     socket = context.socket(zmq.PAIR)
-    socket.connect(address)
-    process = EngineProcess(socket)
+    socket.connect(f"ipc://{folder}/engine")
+    process = EngineProcess(socket, watch(Path(folder), given["settings"]))
     try:
         process.load(Settings.restore(given["settings"]), given["sources"])
         process.run()
+    except EngineDead as error:
+        process.send(Failed(str(error), user=False, lost=True))
+        return 1
     except UserError as error:
         process.send(Failed(str(error), user=True))
         return 1

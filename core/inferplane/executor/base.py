@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 from inferplane.batch import Batch, StepResult
+from inferplane.spec import Fault
 
 
 class Pending(ABC):
@@ -34,6 +35,18 @@ class Executor(ABC):
 
     @abstractmethod
     def launch(self, batch: Batch) -> Pending: ...
+
+    def fault(self, error: BaseException) -> Fault:
+        """(optional) What kind of error a step raised. Must not use the device."""
+        return Fault.KERNEL
+
+    def settle(self) -> None:  # noqa: B027
+        """(optional) After an error: waits for all that was launched, and gives memory that is not
+        used back to the device. Raises what turns up on the way."""
+
+    def memory(self) -> str:
+        """(optional) The device's memory now, for people."""
+        return ""
 
     def close(self) -> None:  # noqa: B027
         """(optional) Gives back what it holds."""

@@ -6,16 +6,19 @@ from collections.abc import Callable
 
 import torch
 
-from inferplane.batch import Batch
+from inferplane.activity import Activity, Board
+from inferplane.batch import Batch, StepResult
 from inferplane.formats.checkpoint import Checkpoint
 from inferplane.formats.dummy import DummyStore
 from inferplane.layers.builder import Builder
 from inferplane.layers.source import SharedTensors, SiteSource, TensorStore
 from inferplane.planning.plan import Plan
 from inferplane.plugins.binding import bind
+from inferplane.plugins.blame import blame
 from inferplane.plugins.site import Site
+from inferplane.runner.launched import Launched
 from inferplane.runner.runner import Runner
-from inferplane.spec import AttentionLimits, Device, WeightPart
+from inferplane.spec import AttentionLimits, Device, Fault, GiB, WeightPart
 from inferplane.spec.torch_types import torch_dtype
 
 from .base import Done, Executor, Pending
@@ -23,26 +26,80 @@ from .base import Done, Executor, Pending
 Progress = Callable[[int, int], None]
 
 
-class LocalExecutor(Executor):
-    """Loads the model, and computes a batch while it is launched."""
+class LocalPending(Pending):
+    """A batch that the device computes while the host goes on."""
 
-    def __init__(self, plan: Plan, progress: Progress | None = None) -> None:
-        """progress: called with (bytes read, bytes in all) while weights are loaded."""
+    def __init__(self, executor: LocalExecutor, batch: Batch, launched: Launched) -> None:
+        self.executor, self.step, self.launched = executor, batch.step, launched
+
+    def result(self) -> StepResult:
+        activity = self.executor.activity
+        activity.begin(self.step)
+        activity.enter("wait for the device")
+        try:
+            return self.launched.result()
+        except Exception as error:
+            self.executor.noted(error)
+            raise
+        finally:
+            activity.end()
+
+
+class LocalExecutor(Executor):
+    """Loads the model, and launches batches on this process's device.
+
+    depth: 2 where the device works behind the host: a step is scheduled while the last one runs.
+    """
+
+    def __init__(
+        self, plan: Plan, progress: Progress | None = None, activity: Activity | None = None
+    ) -> None:
+        """progress: called with (bytes read, bytes in all) while weights are loaded. activity: is
+        told what this rank does."""
         if plan.effective["threads"]:
             torch.set_num_threads(plan.effective["threads"])
         self.plan = plan
+        self.activity = activity or Activity(Board(1))
         self.device = plan.catalog.device()
         self.device.activate()
-        self.runner = load_runner(plan, self.device, progress)
+        self.runner = load_runner(plan, self.device, progress, self.activity)
+        self.depth = 2 if self.runner.transfers.overlaps else 1
+        self.activity.end()
 
     def launch(self, batch: Batch) -> Pending:
+        self.activity.begin(batch.step)
         try:
-            return Done(self.runner.run(batch))
+            pending = LocalPending(self, batch, self.runner.launch(batch))
+            if self.depth == 1:  # nobody launches more meanwhile
+                return Done(pending.launched.result())
+            return pending
         except Exception as error:
-            return Done(None, error)
+            return Done(None, self.noted(error))
+        finally:
+            self.activity.end()
+
+    def noted(self, error: Exception) -> Exception:
+        """The error, with the kernel that it was raised in."""
+        culprit = blame(error, self.plan.resolution.choices.values())
+        if culprit:
+            error.add_note(culprit)
+        return error
+
+    def fault(self, error: BaseException) -> Fault:
+        return self.device.fault(error)
+
+    def settle(self) -> None:
+        self.device.synchronize()
+        self.device.empty_cache()
+
+    def memory(self) -> str:
+        found = self.plan.catalog.memory()
+        return f"{found.free_bytes / GiB:.2f} of {found.total_bytes / GiB:.2f} GiB are free"
 
 
-def load_runner(plan: Plan, device: Device, progress: Progress | None) -> Runner:
+def load_runner(
+    plan: Plan, device: Device, progress: Progress | None, activity: Activity | None = None
+) -> Runner:
     """Reads the weights, prepares them for the chosen kernels, and allocates the KV cache."""
     target = device.torch_device
     store = open_store(plan, target)
@@ -70,6 +127,10 @@ def load_runner(plan: Plan, device: Device, progress: Progress | None) -> Runner
         limits,
         (plain, full),
         plan.config.vocab,
+        activity,
+        plan.effective["check_numerics"],
+        plan.effective["overlap"],
+        bind(plan.graph) if plan.graph else None,
     )
     runner.allocate(plan.budget.pages)
     return runner

@@ -99,6 +99,7 @@ class Decoder:
         step.rotary = [k.step(table, step.positions_T) for k, table in self.context.rotary_states]
         x_TC, residual_TC = self.embed(step.tokens_T), None
         for index, layer in enumerate(self.layers):
+            step.layer = index
             x_TC, residual_TC = layer(x_TC, residual_TC, step)
             if index in step.keep_layers:
                 step.kept.append(x_TC + residual_TC)

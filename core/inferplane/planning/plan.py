@@ -32,6 +32,7 @@ from inferplane.spec import (
 )
 
 from .effective import Effective, resolve
+from .graphs import choose_graph
 from .memory import KVBudget, kv_budget
 
 PLAIN = frozenset[str]()
@@ -44,7 +45,8 @@ FULL = frozenset(
 class Plan:
     """Everything that was decided, with reasons.
 
-    samplers: choices for batches that want an argmax, and for those that want more.
+    samplers: choices for batches that want an argmax, and for those that want more. graph: what
+    captures decode steps, None where nothing does; `effective` says why.
     weight_bytes: of the checkpoint's tensors in the compute type. extra_bytes: packed copies.
     """
 
@@ -61,6 +63,7 @@ class Plan:
     resolver: Resolver
     groups: list[KVGroup]
     samplers: tuple[Choice, Choice]
+    graph: Choice | None
     memory: MemoryInfo
     weight_bytes: int
     extra_bytes: int
@@ -107,6 +110,7 @@ def make_plan(
     samplers = tuple(
         _sampler(resolver, resolution, catalog, config.vocab, extra) for extra in (PLAIN, FULL)
     )
+    effective, graph = choose_graph(effective, catalog, resolver, resolution)
     resolution.check(settings.model, catalog.props.name)
     weights, extra_bytes = weight_sizes(root, resolution)
     memory = catalog.memory()
@@ -128,6 +132,7 @@ def make_plan(
         resolver=resolver,
         groups=groups,
         samplers=samplers,  # type: ignore[arg-type]
+        graph=graph,
         memory=memory,
         weight_bytes=weights,
         extra_bytes=extra_bytes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from inferplane.plugins.certificates import Certificates
 from inferplane.plugins.resolution import Choice, is_reference
 
 from .plan import Plan
@@ -14,6 +15,7 @@ _HIDDEN = ("api_key",)
 def report(plan: Plan) -> dict[str, Any]:
     """JSON-ready. Rows of equal requests are joined, with the number of their sites."""
     platform, effective = plan.selection.platform, plan.effective
+    certificates = Certificates.of(plan.catalog)
     return {
         "model": plan.model_name,
         "architecture": plan.config.architecture,
@@ -47,34 +49,34 @@ def report(plan: Plan) -> dict[str, Any]:
             }
             for group in plan.groups
         ],
-        "ops": _rows(plan),
+        "ops": _rows(plan, certificates),
         "settings": {
             name: {"value": item.value, "source": item.source}
             for name, item in effective.values.items()
             if name not in _HIDDEN
         },
-        "warnings": plan.warnings + _fallbacks(plan),
+        "warnings": plan.warnings + certificates.warnings + _fallbacks(plan),
     }
 
 
-def _rows(plan: Plan) -> list[dict[str, Any]]:
+def _rows(plan: Plan, certificates: Certificates) -> list[dict[str, Any]]:
     rows: dict[tuple[str, str, str], dict[str, Any]] = {}
     for choice in plan.resolution.choices.values():
         key = (choice.request.op, choice.request.describe(), choice.names)
         if key not in rows:
-            rows[key] = _row(choice)
+            rows[key] = _row(choice, certificates)
         rows[key]["sites"] += 1
     return list(rows.values())
 
 
-def _row(choice: Choice) -> dict[str, Any]:
+def _row(choice: Choice, certificates: Certificates) -> dict[str, Any]:
     return {
         "op": choice.request.op,
         "request": choice.request.describe(),
         "sites": 0,
         "kernel": choice.names,
         "level": choice.candidate.level,
-        "verified": "not run",
+        "verified": certificates.verified_all(c for _, c in choice.ranges),
         "fallback": choice.falls_back,
         "rejected": [
             {

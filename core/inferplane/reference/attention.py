@@ -9,11 +9,18 @@ from typing import Any
 
 import torch
 
-from inferplane.spec import AttentionKernel, AttentionMetadata
+from inferplane.spec import AttentionKernel, AttentionMetadata, AttentionRequest
+from inferplane.spec.torch_types import index_dtype
+
+from .wide import wide
 
 
 class Attention(AttentionKernel):
     """Every semantic of the contract for full and window groups, one row at a time."""
+
+    def __init__(self, request: AttentionRequest) -> None:
+        super().__init__(request)
+        self.index = index_dtype(request.device)
 
     def plan(self, metadata: AttentionMetadata, buffers: Any) -> AttentionMetadata:
         return metadata
@@ -36,7 +43,7 @@ class Attention(AttentionKernel):
             length = int(plan.context_lens[row])
             table = torch.as_tensor(plan.page_table[row, : -(-length // page)].copy())
             # a page outside the window may be gone (-1): what is read there is masked
-            pages = table.clamp(min=0).to(cache.device, torch.int64)
+            pages = table.clamp(min=0).to(cache.device, self.index)
             kv_L2KD = cache.index_select(0, pages).flatten(0, 1)[:length]
             out_THD[first:last] = self.attend(
                 q_THD[first:last], kv_L2KD[:, 0], kv_L2KD[:, 1], sinks_H
@@ -49,18 +56,19 @@ class Attention(AttentionKernel):
         v_LKD: torch.Tensor,
         sinks_H: torch.Tensor | None,
     ) -> torch.Tensor:
-        """The last N of L tokens attend to all L, in fp32."""
+        """The last N of L tokens attend to all L, in fp32 (fp64 where q is)."""
         request, new, length = self.request, q_NHD.shape[0], k_LKD.shape[0]
         groups = q_NHD.shape[1] // k_LKD.shape[1]
-        k_HLD = k_LKD.float().repeat_interleave(groups, dim=1).transpose(0, 1)
-        v_HLD = v_LKD.float().repeat_interleave(groups, dim=1).transpose(0, 1)
-        scores_HNL = q_NHD.float().transpose(0, 1) @ k_HLD.transpose(1, 2) * request.scale
+        q = wide(q_NHD)
+        k_HLD = wide(k_LKD).to(q.dtype).repeat_interleave(groups, dim=1).transpose(0, 1)
+        v_HLD = wide(v_LKD).to(q.dtype).repeat_interleave(groups, dim=1).transpose(0, 1)
+        scores_HNL = q.transpose(0, 1) @ k_HLD.transpose(1, 2) * request.scale
         if request.softcap:
             scores_HNL = request.softcap * torch.tanh(scores_HNL / request.softcap)
         allowed_NL = self.mask(new, length, q_NHD.device)
         scores_HNL = scores_HNL.masked_fill(~allowed_NL, float("-inf"))
         if sinks_H is not None:
-            sink = sinks_H.float()[:, None, None].expand(-1, new, 1)
+            sink = sinks_H.to(q.dtype)[:, None, None].expand(-1, new, 1)
             scores_HNL = torch.cat([scores_HNL, sink], dim=-1)
         weights_HNL = torch.softmax(scores_HNL, dim=-1)[..., :length]
         v_HLD = v_HLD.masked_fill(~allowed_NL.any(0)[None, :, None], 0.0)

@@ -44,7 +44,7 @@ def uniform(keys_B2: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
     23 bits, so that the half is exact in fp32: with 24, the largest would round to 1, whose noise
     is infinite.
     """
-    x = (ids * _GOLDEN + keys_B2[:, :1]) & _MASK
+    x = (ids.long() * _GOLDEN + keys_B2[:, :1]) & _MASK
     x = _mix(x) ^ keys_B2[:, 1:]
     return ((_mix(x) >> 9).float() + 0.5) * 2.0**-23
 

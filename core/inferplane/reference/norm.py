@@ -8,13 +8,15 @@ import torch
 
 from inferplane.spec import NormRequest
 
+from .wide import wide
+
 
 def _normed(x: torch.Tensor, weight: torch.Tensor, eps: float, offset: float) -> torch.Tensor:
-    wide = x.float()
-    wide = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + eps)
+    y = wide(x)
+    y = y * torch.rsqrt(y.pow(2).mean(-1, keepdim=True) + eps)
     if offset:
-        return (wide * (weight.float() + offset)).to(x.dtype)
-    return weight * wide.to(x.dtype)
+        return (y * (wide(weight) + offset)).to(x.dtype)
+    return weight * y.to(x.dtype)
 
 
 def rms_norm(request: NormRequest) -> Callable[..., torch.Tensor]:

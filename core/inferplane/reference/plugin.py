@@ -16,13 +16,6 @@ from inferplane.spec import (
     hookimpl,
 )
 
-_OPS = {
-    "embedding": "embedding:Embedding",
-    "norm.rms": "norm:rms_norm",
-    "norm.add_rms": "norm:add_rms_norm",
-    "rotary": "rotary:Rotary",
-    "sample": "sample:sample",
-}
 _ACTIVATIONS = ("silu", "gelu", "gelu_tanh")
 
 
@@ -33,9 +26,18 @@ def inferplane_feature() -> FeatureSpec:
 
 @hookimpl
 def inferplane_ops(props: DeviceProps) -> list[Candidate]:
+    table = {
+        "embedding": (_any, "embedding:Embedding"),
+        "norm.rms": (_any, "norm:rms_norm"),
+        "norm.add_rms": (_any, "norm:add_rms_norm"),
+        "rotary": (_rotary, "rotary:Rotary"),
+        "sample": (_sample, "sample:sample"),
+    }
     ops = [
-        Candidate(op=op, name=f"reference.{op}", supports=_any, load=f"inferplane.reference.{load}")
-        for op, load in _OPS.items()
+        Candidate(
+            op=op, name=f"reference.{op}", supports=answer, load=f"inferplane.reference.{load}"
+        )
+        for op, (answer, load) in table.items()
     ]
     return [
         *ops,
@@ -80,6 +82,18 @@ def inferplane_quantization(props: DeviceProps) -> list[Candidate]:
 
 
 def _any(request: Any) -> Support:
+    return Support.yes()
+
+
+def _rotary(request: Any) -> Support:
+    if request.axes != 1:
+        return Support.no(f"positions have {request.axes} axes, it has one")
+    return Support.yes()
+
+
+def _sample(request: Any) -> Support:
+    if request.shards > 1:
+        return Support.no(f"logits are in {request.shards} shards, it takes whole rows")
     return Support.yes()
 
 

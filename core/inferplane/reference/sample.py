@@ -11,16 +11,19 @@ from collections.abc import Callable
 import torch
 
 from inferplane.spec import SampleInputs, SampleOutput, SampleRequest
+from inferplane.spec.torch_types import index_dtype
 
 from .noise import gumbel
 
 
 def sample(request: SampleRequest) -> Callable[[torch.Tensor, SampleInputs], SampleOutput]:
+    index = index_dtype(request.device)
+
     def run(logits_BV: torch.Tensor, inputs: SampleInputs) -> SampleOutput:
         output = SampleOutput(tokens_B=torch.empty(0))
         raw_BV = logits_BV.clone() if inputs.logprobs >= 0 else None
         adjust(logits_BV, inputs)
-        output.tokens_B = choose(logits_BV, inputs)
+        output.tokens_B = choose(logits_BV, inputs, index)
         if raw_BV is not None:
             report(raw_BV, inputs.logprobs, output)
         return output
@@ -53,19 +56,26 @@ def unpack(mask_BN: torch.Tensor, vocab: int) -> torch.Tensor:
     return ((mask_BN.unsqueeze(-1) >> bits) & 1).flatten(1)[:, :vocab].bool()
 
 
-def choose(logits_BV: torch.Tensor, inputs: SampleInputs) -> torch.Tensor:
-    """One token a row: the best for greedy rows, a draw for the others."""
-    best_B = logits_BV.argmax(-1)
+def choose(
+    logits_BV: torch.Tensor, inputs: SampleInputs, index: torch.dtype = torch.int64
+) -> torch.Tensor:
+    """One token a row: the best for greedy rows, a draw for the others.
+
+    index: the type of what indexes tensors of the device, here and below.
+    """
+    best_B = logits_BV.argmax(-1).to(index)
     if inputs.temperature_B is None:
         return best_B
     assert inputs.seed_B2 is not None and inputs.greedy_B is not None
-    scores_BV = keep(logits_BV / inputs.temperature_B[:, None], inputs)
+    scores_BV = keep(logits_BV / inputs.temperature_B[:, None], inputs, index)
     ids_V = torch.arange(logits_BV.shape[1], device=logits_BV.device)
-    drawn_B = (scores_BV + gumbel(inputs.seed_B2, ids_V)).argmax(-1)
+    drawn_B = (scores_BV + gumbel(inputs.seed_B2, ids_V)).argmax(-1).to(index)
     return torch.where(inputs.greedy_B, best_B, drawn_B)
 
 
-def keep(logits_BV: torch.Tensor, inputs: SampleInputs) -> torch.Tensor:
+def keep(
+    logits_BV: torch.Tensor, inputs: SampleInputs, index: torch.dtype = torch.int64
+) -> torch.Tensor:
     """-inf for what top-k, top-p and min-p leave out. The best token always stays."""
     if inputs.top_k_B is None and inputs.top_p_B is None and inputs.min_p_B is None:
         return logits_BV
@@ -82,7 +92,7 @@ def keep(logits_BV: torch.Tensor, inputs: SampleInputs) -> torch.Tensor:
         gap_BV = sorted_BV - sorted_BV[:, :1]
         kept_BV &= gap_BV >= inputs.min_p_B[:, None].log()
     kept_BV[:, 0] = True
-    keep_BV = torch.zeros_like(kept_BV).scatter(1, order_BV, kept_BV)
+    keep_BV = torch.zeros_like(kept_BV).scatter(1, order_BV.to(index), kept_BV)
     return logits_BV.masked_fill(~keep_BV, float("-inf"))
 
 

@@ -1,4 +1,8 @@
-"""The runner's copy of what the scheduler keeps for each slot, changed by what batches say."""
+"""The runner's copy of what the scheduler keeps for each slot, changed by what batches say.
+
+A token that a launched step has sampled is on the device before it is here: `expected` is its
+position, until it arrives.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,8 @@ class Mirror:
         self.wants_prompt = np.zeros(slots, dtype=bool)
         self.stops: list[tuple[int, ...]] = [()] * slots
         self.plain = np.ones(slots, dtype=bool)  # greedy, and nothing else asked for
+        self.looks_back = np.zeros(slots, dtype=bool)  # sampling reads the tokens so far
+        self.expected = np.full(slots, -1, dtype=np.int64)
 
     def apply(self, batch: Batch) -> None:
         """New rows and page-table changes of one batch."""
@@ -37,8 +43,29 @@ class Mirror:
             self.stops[slot] = row.stop_ids
             self.wants_prompt[slot] = row.wants_prompt
             self.plain[slot] = is_plain(self.params[slot])
+            self.looks_back[slot] = looks_back(self.params[slot])
+            self.expected[slot] = -1
         for group, slots, columns, pages in batch.updates:
             self.tables[group][slots, columns] = pages
+
+    def expect(self, slots: np.ndarray, positions: np.ndarray) -> None:
+        """The tokens at these positions are being computed."""
+        self.expected[slots] = positions
+
+    def arrive(self, slots: np.ndarray, positions: np.ndarray) -> None:
+        """They are here now, or will never be."""
+        same = self.expected[slots] == positions
+        self.expected[slots[same]] = -1
+
+
+def looks_back(params: SamplingParams) -> bool:
+    """Whether sampling depends on tokens that were generated before."""
+    return bool(
+        params.repetition_penalty != 1.0
+        or params.presence_penalty
+        or params.frequency_penalty
+        or params.processors
+    )
 
 
 def is_plain(params: SamplingParams) -> bool:

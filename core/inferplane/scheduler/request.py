@@ -10,6 +10,8 @@ import numpy as np
 
 from inferplane.batch import TokenLogprobs
 
+_MOST_TRIES, _MOST_ALONE = 64, 3  # steps out of memory without a new token between them
+
 
 class Finish(Enum):
     """Why a request ended; the value is the OpenAI API's word."""
@@ -46,10 +48,23 @@ class Request:
     cached: int = -1  # prompt tokens that were not computed at the first admission
     preemptions: int = 0
     prompt_reported: int = 0  # prompt tokens whose log-probabilities were given out
+    tries: int = 0  # steps out of memory since its last new token
+    tries_alone: int = 0  # those that had this request and one token only
+    tried_length: int = 0  # tokens that it had then
 
     def __post_init__(self) -> None:
         self.tokens = np.ascontiguousarray(self.tokens, dtype=np.int32)
         self.prompt_length = len(self.tokens)
+
+    def hopeless(self, length: int, alone: bool) -> int:
+        """Notes a step out of memory; 0, or how many tries there were when that is enough."""
+        if length > self.tried_length:
+            self.tries = self.tries_alone = 0
+        self.tried_length = length
+        self.tries += 1
+        self.tries_alone += alone
+        over = self.tries >= _MOST_TRIES or self.tries_alone >= _MOST_ALONE
+        return self.tries if over else 0
 
 
 @dataclass(slots=True)

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from inferplane.batch import Batch, NewRow, StepResult, TokenLogprobs
+from inferplane.batch import Batch, StepResult, TokenLogprobs
 from inferplane.cache.manager import KVCache
 from inferplane.cache.node import Node
 from inferplane.errors import UserError
 
+from .pace import Pace
 from .policy import Policy
 from .request import Finish, Output, Request
+from .running import Running
 from .slots import STOP_COLUMNS, Slots
 from .waiting import Waiting
 
@@ -33,17 +35,16 @@ class Scheduler:
             raise UserError(
                 f"max_num_batched_tokens is {budget}; it must be at least max_num_seqs ({max_seqs})"
             )
-        self.cache, self.policy, self.budget, self.max_length = cache, policy, budget, max_length
+        self.cache, self.policy, self.max_length = cache, policy, max_length
+        self.pace = Pace(budget)
         self.slots = Slots(max_seqs, max_length)
         self.waiting = Waiting(policy, cache)
+        self.running = Running(cache, self.slots, self.waiting, self.pace)
         self.launched: list[tuple[Batch, list[Node]]] = []  # with what each put into the tree
-        self.leaving: list[int] = []
-        self.preemptions = 0
         self._starved = False
         self._windows = any(group.window for group in cache.groups)
         self._step = 0
         self._arrivals = 0
-        self._new: list[NewRow] = []
 
     # requests in and out
 
@@ -71,7 +72,7 @@ class Scheduler:
         for slot in self.slots.order:
             request = self.slots.requests[slot]
             if request is not None and request.id == id:
-                self._leave(slot)
+                self.running.leave(slot)
                 return True
         return False
 
@@ -79,13 +80,17 @@ class Scheduler:
     def unfinished(self) -> int:
         return len(self.waiting) + len(self.slots.order)
 
+    @property
+    def preemptions(self) -> int:
+        return self.running.preemptions
+
     # one step
 
     def schedule(self) -> Batch | None:
         """The next batch, or None where nothing can run now."""
         resting = self._make_way()
         decodes = self._decodes(resting)
-        left = self.budget - len(decodes)
+        left = self.pace.tokens - len(decodes)
         busy = resting | set(decodes.tolist())
         chunks = self._chunks(busy, left) if len(self.slots.order) > len(busy) else []
         left -= sum(count for _, count in chunks)
@@ -98,14 +103,14 @@ class Scheduler:
         ones are given work. Gives slots that rest until their steps in flight are committed."""
         while self.policy.preempts and len(self.waiting):
             request = self.waiting.first()
-            if self._place(request) is not None:
+            if self.running.place(request) is not None:
                 break
             worst = max(self.slots.order, key=self._urgency, default=None)
             if worst is None or self._urgency(worst)[0] <= request.priority:
                 break
             if self.slots.inflight[worst]:
                 return {worst}
-            self._preempt(worst)
+            self.running.preempt(worst)
         return set()
 
     def _decodes(self, resting: set[int]) -> np.ndarray:
@@ -163,48 +168,23 @@ class Scheduler:
             self.waiting.refresh()
         while len(self.waiting) and left > 0:
             request = self.waiting.first()
-            path = self._place(request)
+            path = self.running.place(request)
             if path is None:
                 break
             self.waiting.pop()
-            slot = self._take(request, path)
+            slot = self.running.take(request, path)
             count = min(self._todo(slot), left)
             if not self._reserve(slot, count):
-                self._preempt(slot)
+                self.running.preempt(slot)
                 break
             chunks.append((slot, count))
             left -= count
         return chunks
 
-    def _place(self, request: Request) -> list[Node] | None:
-        """The cached path to run behind; None where there is no slot, or too few pages."""
-        if not self.slots.free:
-            return None
-        path = [] if request.wants_prompt else self.cache.match(request.tokens, request.namespace)
-        spare = len(self.slots.order)  # a page each, so that decoding goes on for a while
-        return path if self.cache.fits(path, len(request.tokens) + 1, spare) else None
-
-    def _take(self, request: Request, path: list[Node]) -> int:
-        cached = len(path) * self.cache.tree.page
-        slot = self.slots.take(request, cached)
-        self.cache.open(slot, path, request.namespace, -request.priority)
-        if request.cached < 0:
-            request.cached = cached
-        row = NewRow(
-            slot=slot,
-            tokens=request.tokens,
-            prompt_length=request.prompt_length,
-            sampling=request.sampling,
-            wants_prompt=request.wants_prompt,
-            stop_ids=request.stop_ids,
-        )
-        self._new.append(row)
-        return slot
-
     def _batch(self, decodes: np.ndarray, chunks: list[tuple[int, int]]) -> Batch | None:
         slots = self.slots
         if not len(decodes) and not chunks:
-            self._new.clear()
+            self.running.new.clear()
             return None
         chunks.sort(key=lambda chunk: chunk[1] != 1)
         ids = np.concatenate([decodes, np.array([s for s, _ in chunks], dtype=np.int32)])
@@ -219,7 +199,7 @@ class Scheduler:
         self._step += 1
         batch = Batch(
             step=self._step,
-            new=self._new,
+            new=self.running.new,
             slots=ids,
             starts=starts,
             counts=counts,
@@ -228,7 +208,7 @@ class Scheduler:
             updates=self.cache.updates,
             copies=self.cache.copies,
         )
-        self._new, self.cache.updates, self.cache.copies = [], [], []
+        self.running.new, self.cache.updates, self.cache.copies = [], [], []
         self.launched.append((batch, self.cache.stored))
         self.cache.stored = []
         return batch
@@ -241,7 +221,7 @@ class Scheduler:
         order = [s for s in self.slots.order if s not in keep and not self.slots.inflight[s]]
         if len(self.slots.order) < 2 or not order:
             return False
-        self._preempt(max(order, key=self._urgency) if self.policy.preempts else order[-1])
+        self.running.preempt(max(order, key=self._urgency) if self.policy.preempts else order[-1])
         return True
 
     def _urgency(self, slot: int) -> tuple[int, int]:
@@ -249,58 +229,24 @@ class Scheduler:
         assert request is not None
         return request.priority, request.arrival
 
-    def _preempt(self, slot: int) -> None:
-        """Back to the queue. What was computed stays in the tree while there is space, so that
-        recomputing may find it."""
-        slots = self.slots
-        request = slots.requests[slot]
-        assert request is not None and slots.inflight[slot] == 0
-        request.tokens = slots.tokens[slot, : slots.known[slot]].copy()
-        request.slot = -1
-        request.preemptions += 1
-        self.preemptions += 1
-        self._new = [row for row in self._new if row.slot != slot]
-        self._store_computed(slot)
-        slots.leave(slot)
-        self.cache.close(slot)
-        slots.reclaim(slot)
-        self.waiting.add(request)
-
-    def _store_computed(self, slot: int) -> None:
-        slots, request = self.slots, self.slots.requests[slot]
-        assert request is not None
-        computed = min(int(slots.computed[slot]), int(slots.known[slot]))
-        self.cache.store(slot, slots.tokens[slot, :computed], -request.priority)
-
-    def _leave(self, slot: int) -> None:
-        """Ends a running request; its pages go when no launched step uses them."""
-        self._store_computed(slot)
-        self.slots.leave(slot)
-        self._new = [row for row in self._new if row.slot != slot]
-        self.leaving.append(slot)
-        self._reclaim()
-
-    def _reclaim(self) -> None:
-        for slot in [s for s in self.leaving if self.slots.inflight[s] == 0]:
-            self.leaving.remove(slot)
-            self.cache.close(slot)
-            self.slots.reclaim(slot)
-
     # results
 
     def commit(self, result: StepResult) -> list[Output]:
         """Takes the result of the oldest launched batch: appends tokens, ends what is done."""
-        batch, _ = self.launched.pop(0)
+        batch, stored = self.launched.pop(0)
         slots, ids = self.slots, batch.slots
         slots.inflight[ids] -= 1
+        wrong = self._end_rows(batch, stored, result.errors) if result.errors else []
         live = slots.alive[ids]
         slots.computed[ids[live]] += batch.counts[live]
-        outputs = self._append(batch, result, live)
+        outputs = wrong + self._append(batch, result, live)
         self._replan(batch, result, live)
         if self._windows:
             for slot in ids[slots.alive[ids]].tolist():
                 self.cache.trim(slot, int(slots.computed[slot]))
-        self._reclaim()
+        self.running.reclaim()
+        if self.pace.tried:
+            self.pace.passed(batch.tokens)
         return outputs
 
     def _append(self, batch: Batch, result: StepResult, live: np.ndarray) -> list[Output]:
@@ -332,7 +278,7 @@ class Scheduler:
                 if how:
                     output.finish = Finish.STOP if how == 1 else Finish.LENGTH
             for slot in group[ended].tolist():
-                self._leave(slot)
+                self.running.leave(slot)
             at += 1
             rows = rows[~ended & (result.counts[rows] > at)]
         return list(outputs.values())
@@ -367,21 +313,74 @@ class Scheduler:
             outputs[row] = Output(request.id, [], cached=request.cached)
         return outputs[row]
 
-    def fail(self, message: str) -> list[Output]:
-        """The launched steps failed: ends their requests with an error, and forgets what those
-        steps would have put into the cache."""
-        outputs = []
+    # steps that failed
+
+    def _end_rows(self, batch: Batch, stored: list[Node], errors: dict[int, str]) -> list[Output]:
+        """Ends the requests of some rows with an error. What the step put into the tree may be
+        theirs, so none of it stays."""
+        self.cache.forget(stored)
+        ended = [(int(batch.slots[row]), error) for row, error in errors.items()]
+        return [self.running.end(slot, error) for slot, error in ended if self.slots.alive[slot]]
+
+    def _undo(self) -> list[int]:
+        """Takes back all launched steps. Gives their live slots, in order of admission."""
+        slots, touched = self.slots, set()
         for batch, stored in self.launched:
             self.cache.forget(stored)
-            self.slots.inflight[batch.slots] -= 1
-        for slot in sorted({int(s) for batch, _ in self.launched for s in batch.slots}):
-            request = self.slots.requests[slot]
-            if self.slots.alive[slot] and request is not None:
-                self.slots.computed[slot] = 0  # nothing of it goes into the tree
-                outputs.append(Output(request.id, [], Finish.ERROR, error=message))
-                self._leave(slot)
+            slots.inflight[batch.slots] -= 1
+            touched.update(batch.slots.tolist())
+            # what a new row found in the tree may be what was just forgotten
+            slots.computed[[row.slot for row in batch.new]] = 0
         self.launched.clear()
-        self._reclaim()
+        self.running.reclaim()
+        return [slot for slot in slots.order if slot in touched]
+
+    def fail(self, message: str) -> list[Output]:
+        """The oldest launched step failed: its requests end with an error. Those of later launched
+        ones run again, since they may have read what it should have written."""
+        failed = set(self.launched[0][0].slots.tolist())
+        outputs = []
+        for slot in self._undo():
+            if slot in failed:
+                self.slots.computed[slot] = 0  # nothing of it goes into the tree
+                outputs.append(self.running.end(slot, message))
+            else:
+                self.running.preempt(slot)
+        return outputs
+
+    def retreat(self, reason: str) -> list[Output]:
+        """The oldest launched step did not fit into memory: its requests run again, in smaller
+        steps. One that was tried too often ends with an error."""
+        batch = self.launched[0][0]
+        tried = set(batch.slots.tolist())
+        self.pace.shrink(batch.tokens)
+        outputs = []
+        for slot in self._undo():
+            request = self.slots.requests[slot]
+            assert request is not None
+            known = int(self.slots.known[slot])
+            if slot in tried and (tries := request.hopeless(known, batch.tokens == 1)):
+                size = f"a step of {len(tried)} requests and {batch.tokens} tokens"
+                told = f"out of memory: {tries} tries gave no token, the last one in {size}{reason}"
+                outputs.append(self.running.end(slot, told))
+            else:
+                self.running.preempt(slot)
+        for slot in self.slots.order[self.pace.tokens :]:
+            self.running.preempt(slot)
+        return outputs
+
+    def rewind(self) -> None:
+        """Takes back all launched steps; their requests run again."""
+        for slot in self._undo():
+            self.running.preempt(slot)
+
+    def end(self, message: str) -> list[Output]:
+        """Ends everything with an error: there is no device any more."""
+        self._undo()
+        outputs = [self.running.end(slot, message) for slot in list(self.slots.order)]
+        while len(self.waiting):
+            request = self.waiting.pop()
+            outputs.append(Output(request.id, [], Finish.ERROR, error=message))
         return outputs
 
     def check_invariants(self) -> None:
@@ -391,7 +390,7 @@ class Scheduler:
         busy = [s for s in range(slots.size) if slots.requests[s] is not None]
         assert slots.free + len(busy) == slots.size
         assert sorted(slots.order) == [s for s in busy if slots.alive[s]]
-        assert sorted(self.leaving) == [s for s in busy if not slots.alive[s]]
+        assert sorted(self.running.leaving) == [s for s in busy if not slots.alive[s]]
         assert (slots.scheduled[slots.order] <= slots.planned[slots.order]).all()
         if not busy:
             pools = self.cache.pools

@@ -1,19 +1,18 @@
-"""The server's end of the engine process: starts it, sends requests, hands out what comes back."""
+"""The server's end of the engine: sends requests, hands out what comes back, starts it again."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-import shutil
-import sys
-import tempfile
+import math
+import time
+from collections import Counter
 from collections.abc import Callable
 from itertools import count
 from typing import Any
 
 import msgspec
-import zmq
 import zmq.asyncio
 
 from inferplane.engine.messages import (
@@ -26,20 +25,22 @@ from inferplane.engine.messages import (
     Outputs,
     Ready,
     Stats,
-    Stop,
-    pack,
-    unpack_up,
 )
 from inferplane.scheduler.request import Finish, Output, Request
 from inferplane.settings import Settings
 
-log = logging.getLogger("inferplane.server")
+from .child import Ended, EngineChild
+from .restarts import Restarts
 
-_END_S = 10.0
+log = logging.getLogger("inferplane.server")
 
 
 class EngineClient:
-    """state: "loading", "ready", or "dead" with `error`. stats: as of the last message."""
+    """state: "loading", "ready", "restarting" or "dead", the last two with `error`.
+
+    ready: what the engine said when it was ready; None before it ever was. stats: of the engine
+    that runs, as of its last message. ends: how often an engine ended, by kind.
+    """
 
     def __init__(self, settings: Settings, sources: dict[str, str]) -> None:
         self.settings, self.sources = settings, sources
@@ -48,39 +49,61 @@ class EngineClient:
         self.user_error = False
         self.ready: Ready | None = None
         self.stats = Stats()
+        self.ends: Counter[str] = Counter()
+        self.restarts = Restarts(
+            settings.restart_limit,
+            settings.restart_window_s,
+            settings.restart_backoff_s,
+            settings.restart_backoff_most_s,
+        )
         self.settled = asyncio.Event()  # ready or dead
         self.on_loading: Callable[[int, int], None] = lambda done, total: None
+        self._past = Stats()  # counts of engines that ended
+        self._ready_at = self._next_start = 0.0
         self._queues: dict[str, asyncio.Queue[Output]] = {}
         self._checks: dict[int, asyncio.Future[Checked]] = {}
         self._serial = count()
-        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Starts the process; returns at once."""
-        self._folder = tempfile.mkdtemp(prefix="inferplane-")  # readable by this user only
-        address = f"ipc://{self._folder}/engine"
         self._context = zmq.asyncio.Context()
-        self._socket = self._context.socket(zmq.PAIR)
-        self._socket.bind(address)
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "inferplane.engine.process",
-            address,
-            stdin=asyncio.subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C reaches the server only, which then ends the engine
-        )
-        assert self._process.stdin is not None
-        settings = self.settings.model_dump(exclude={"api_key"})
-        self._process.stdin.write(
-            msgspec.json.encode({"settings": settings, "sources": self.sources})
-        )
-        self._process.stdin.close()
-        self._tasks = [asyncio.create_task(self._read()), asyncio.create_task(self._watch())]
+        self._child = await self._start_child()
+        self._keeper = asyncio.create_task(self._keep())
 
-    async def _read(self) -> None:
+    async def _start_child(self) -> EngineChild:
+        child = EngineChild(self.settings, self.sources, self._context, self._dispatch)
+        await child.start()
+        return child
+
+    async def _keep(self) -> None:
+        """Starts the engine again whenever it ends, as long as that may help."""
         while True:
-            self._dispatch(unpack_up(await self._socket.recv()))
+            ended = await self._child.ended()
+            await self._child.stop(kindly=False)
+            self.ends[ended.kind] += 1
+            wait = self._wait(ended)
+            if wait is None:
+                return
+            await asyncio.sleep(wait)
+            self._child = await self._start_child()
+
+    def _wait(self, ended: Ended) -> float | None:
+        """Seconds until the next start; None: this was the end."""
+        now = time.monotonic()
+        ready_s = now - self._ready_at if self._ready_at else 0.0
+        self._ready_at = 0.0
+        self._past, self.stats = add_counts(self._past, self.stats), Stats()
+        if self.ready is None:  # it never worked
+            self._lose("dead", ended.message, ended.user)
+            return None
+        wait = self.restarts.wait(now, ready_s)
+        if wait is None:
+            self._lose("dead", f"{ended.message}; {self.restarts.refusal}")
+            return None
+        self._next_start = now + wait
+        self._lose("restarting", ended.message)
+        log.warning("the engine ended (%s) and starts again in %.1f s", ended.kind, wait)
+        return wait
 
     def _dispatch(self, message: Any) -> None:
         if isinstance(message, Outputs):
@@ -94,41 +117,63 @@ class EngineClient:
             if waiting is not None and not waiting.done():
                 waiting.set_result(message)
         elif isinstance(message, Loading):
-            self.on_loading(message.done, message.total)
+            if self.ready is None:
+                self.on_loading(message.done, message.total)
         elif isinstance(message, Ready):
-            self.ready, self.state = message, "ready"
+            if self.ready is not None:
+                log.warning("the engine is ready again, after %.1f s", message.load_seconds)
+            self.ready, self.state, self.error = message, "ready", ""
+            self._ready_at = time.monotonic()
             self.settled.set()
         elif isinstance(message, Failed):
-            self._die(message.message, message.user)
+            self._lose(
+                "dead" if self.ready is None else "restarting", message.message, message.user
+            )
 
-    async def _watch(self) -> None:
-        code = await self._process.wait()
-        await asyncio.sleep(0.1)  # its last message may still be on the way
-        self._die(f"the engine process ended with code {code}")
-
-    def _die(self, error: str, user: bool = False) -> None:
+    def _lose(self, state: str, error: str, user: bool = False) -> None:
         """Everything that waits for the engine learns that it is gone."""
-        if self.state == "dead":
+        known = self.state in ("restarting", "dead")
+        self.state, self.error, self.user_error = state, error, user
+        if state == "dead":
+            self.settled.set()
+        if known:
             return
-        self.state, self.error, self.user_error = "dead", error, user
-        self.settled.set()
         log.error("engine: %s", error)
         for id, queue in self._queues.items():
             queue.put_nowait(Output(id, [], Finish.ERROR, error=error))
         for waiting in self._checks.values():
-            waiting.cancel()
+            if not waiting.done():
+                waiting.set_exception(ConnectionError(f"the engine ended: {error}"))
+        self._checks.clear()
 
     @property
     def open(self) -> int:
         """Requests that were sent and are not finished."""
         return len(self._queues)
 
+    @property
+    def totals(self) -> Stats:
+        """`stats`, with the counts of engines that ended before."""
+        return add_counts(self._past, self.stats)
+
+    @property
+    def faults(self) -> dict[str, int]:
+        """Faults since the server started, by kind."""
+        found = {kind: self.totals.faults.get(kind, 0) for kind in ("memory", "kernel", "numerics")}
+        return found | {kind: self.ends[kind] for kind in ("lost", "hung", "crash")}
+
+    @property
+    def retry_after(self) -> int:
+        """Seconds after which asking again may help, while restarting."""
+        loading = self.ready.load_seconds if self.ready else 0.0
+        return max(1, math.ceil(self._next_start - time.monotonic() + loading))
+
     def submit(self, requests: list[Request]) -> asyncio.Queue[Output]:
         """Sends requests; their outputs come through one queue."""
         queue: asyncio.Queue[Output] = asyncio.Queue()
         for request in requests:
             self._queues[request.id] = queue
-            self._send(Add.of(request))
+            self._child.send(Add.of(request))
         return queue
 
     def release(self, id: str) -> None:
@@ -139,7 +184,7 @@ class EngineClient:
         """Ends requests; nothing more comes of them."""
         open_ids = [id for id in ids if self._queues.pop(id, None) is not None]
         if open_ids and self.state == "ready":
-            self._send(Abort(open_ids))
+            self._child.send(Abort(open_ids))
 
     async def check(self) -> Checked:
         """The invariants, as of now. Raises ConnectionError if the engine is not there."""
@@ -147,26 +192,30 @@ class EngineClient:
             raise ConnectionError(f"the engine is {self.state}")
         serial = next(self._serial)
         self._checks[serial] = asyncio.get_running_loop().create_future()
-        self._send(Check(serial))
+        self._child.send(Check(serial))
         return await self._checks[serial]
-
-    def _send(self, message: Any) -> None:
-        self._socket.send(pack(message))  # queued by zmq's own thread: never waits
 
     async def stop(self) -> None:
         """Ends the process, kindly first."""
-        alive = self._process.returncode is None
-        if alive and self.state == "ready":
-            self._send(Stop())
-        elif alive:
-            self._process.terminate()
-        with contextlib.suppress(asyncio.TimeoutError, ProcessLookupError):
-            await asyncio.wait_for(self._process.wait(), _END_S)
-        if self._process.returncode is None:
-            self._process.kill()
-            await self._process.wait()
-        for task in self._tasks:
-            task.cancel()
-        self._socket.close(linger=0)
+        self._keeper.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._keeper
+        await self._child.stop(kindly=self.state == "ready")
         self._context.term()
-        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+_COUNTS = (
+    "steps",
+    "failed_steps",
+    "preemptions",
+    "prompt_tokens",
+    "cached_tokens",
+    "output_tokens",
+)
+
+
+def add_counts(past: Stats, now: Stats) -> Stats:
+    """`now`, with what was counted in the past."""
+    counts: dict[str, Any] = {n: getattr(past, n) + getattr(now, n) for n in _COUNTS}
+    counts["faults"] = dict(Counter(past.faults) + Counter(now.faults))
+    return msgspec.structs.replace(now, **counts)

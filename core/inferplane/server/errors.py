@@ -20,13 +20,20 @@ _TYPES = {
 
 
 class APIError(Exception):
-    """An answer with an error. param: the field that is wrong, if one is."""
+    """An answer with an error. param: the field that is wrong, if one is. retry_after: seconds,
+    told with 429 and 503."""
 
     def __init__(
-        self, status: int, message: str, param: str | None = None, code: str | None = None
+        self,
+        status: int,
+        message: str,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: int = 1,
     ) -> None:
         super().__init__(message)
         self.status, self.message, self.param, self.code = status, message, param, code
+        self.retry_after = retry_after
 
     def body(self) -> dict[str, dict[str, str | None]]:
         kind = _TYPES.get(self.status, "server_error")
@@ -40,7 +47,7 @@ class APIError(Exception):
         }
 
     def response(self) -> JSONResponse:
-        headers = {"Retry-After": "1"} if self.status in (429, 503) else None
+        headers = {"Retry-After": str(self.retry_after)} if self.status in (429, 503) else None
         return JSONResponse(self.body(), status_code=self.status, headers=headers)
 
 

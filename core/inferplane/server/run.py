@@ -85,7 +85,7 @@ async def _serve(
 ) -> int:
     client = EngineClient(plan.settings, sources)
     client.on_loading = on_loading
-    metrics = Metrics(lambda: client.stats, lambda: client.ready, plan.model_name)
+    metrics = Metrics(client, plan.model_name)
     service = Service(plan, requests, client, metrics)
     config = uvicorn.Config(
         make_app(service),

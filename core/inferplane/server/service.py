@@ -36,11 +36,18 @@ class Service:
         return self.client.state == "ready" and not self.draining
 
     def check_ready(self) -> None:
-        """Raises APIError (503) while loading, draining, or when the engine died."""
+        """Raises APIError (503) while loading, restarting, draining, or when the engine died."""
         if self.draining:
             raise APIError(503, "the server is shutting down")
         if self.client.state == "loading":
             raise APIError(503, "the model is still being loaded; /health says when it is ready")
+        if self.client.state == "restarting":
+            raise APIError(
+                503,
+                f"the engine is being restarted: {self.client.error}",
+                code="engine_restarting",
+                retry_after=self.client.retry_after,
+            )
         if self.client.state == "dead":
             raise APIError(503, f"the engine is not running: {self.client.error}")
 

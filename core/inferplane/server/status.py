@@ -51,6 +51,8 @@ def routes(service: Service) -> APIRouter:
         body = {"status": state, "healthy": service.healthy}
         if service.client.error:
             body["error"] = service.client.error
+        if state == "restarting":
+            body["retry_after"] = service.client.retry_after
         return JSONResponse(body, status_code=200 if service.healthy else 503)
 
     @router.get("/metrics")
@@ -67,6 +69,8 @@ def routes(service: Service) -> APIRouter:
             "state": client.state,
             "open": client.open,
             "stats": msgspec.to_builtins(client.stats),
+            "restarts": client.restarts.count,
+            "faults": client.faults,
             "ready": msgspec.to_builtins(client.ready) if client.ready else None,
         }
 

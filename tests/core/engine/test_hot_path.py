@@ -6,11 +6,14 @@ import sys
 from types import FrameType
 
 import numpy as np
+import pytest
 
 from inferplane import LLM
 from inferplane.params import SamplingParams
 from inferplane.plugins.binding import ByTokens
 from inferplane.scheduler.request import Request
+
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=5)
 
 ALLOWED = ByTokens.__call__.__code__  # a list indexed by the number of rows
 

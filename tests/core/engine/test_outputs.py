@@ -9,6 +9,8 @@ from inferplane.engine.tokenizer import Tokenizer
 from inferplane.params import SamplingParams
 from inferplane.scheduler.request import Finish, Output
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=3)
+
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory, byte_tokenizer):

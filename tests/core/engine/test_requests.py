@@ -7,6 +7,8 @@ from inferplane.engine.requests import RequestMaker
 from inferplane.errors import UserError
 from inferplane.params import SamplingParams
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=3)
+
 
 def make(prompt=(1, 2, 3), *, eos=(9,), **params):
     maker = RequestMaker(None, vocab=50, eos=eos, max_length=20)

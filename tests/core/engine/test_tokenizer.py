@@ -11,6 +11,8 @@ from tokenizers import decoders, models
 from inferplane.engine.tokenizer import Detokenizer, Tokenizer
 from inferplane.errors import UserError
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=10)
+
 EXAMPLES = settings(max_examples=200, deadline=None, derandomize=True)
 
 

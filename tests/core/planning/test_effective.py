@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from inferplane.errors import UserError
 from inferplane.planning.effective import Effective, resolve
 from inferplane.spec import SettingProposal
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=2)
+
 GIVEN = {
     "dtype": None,
     "kv_dtype": None,
@@ -18,6 +21,7 @@ GIVEN = {
     "max_num_batched_tokens": None,
     "max_model_len": None,
     "memory_fraction": 0.9,
+    "overlap": None,
 }
 
 
@@ -100,3 +104,15 @@ class TestBatchedTokens:
     def test_of_a_user_are_kept(self):
         found = effective({"max_num_batched_tokens": 8})
         assert found["max_num_batched_tokens"] == 8
+
+
+class TestOverlap:
+    @pytest.mark.parametrize("events", [True, False])
+    def test_follows_what_the_device_has(self, events):
+        words = {"events"} if events else set()
+        found = effective(props=replace(PROPS, capabilities=frozenset(words)))
+        assert found["overlap"] is events
+        assert "events" in found.values["overlap"].source
+
+    def test_of_a_user_is_kept(self):
+        assert effective({"overlap": False})["overlap"] is False

@@ -13,6 +13,8 @@ from inferplane.planning.effective import Effective, Value
 from inferplane.planning.memory import KVBudget, kv_budget
 from inferplane.spec import GiB, GroupKind, KVGroup, MemoryInfo, standard_layout
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=2)
+
 CONFIG = SimpleNamespace(intermediate=64, hidden=32, heads=4, head_dim=8, vocab=100)
 SETTINGS = {
     "dtype": "fp32",

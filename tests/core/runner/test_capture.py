@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from inferplane import LLM
@@ -26,6 +27,8 @@ from inferplane.spec import (
     Step,
     Support,
 )
+
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="models", est_seconds=5)
 
 
 class FakeGraph:

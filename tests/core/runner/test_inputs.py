@@ -1,12 +1,15 @@
 """The arrays of a step, from a batch and the mirror."""
 
 import numpy as np
+import pytest
 
 from inferplane.batch import Batch, NewRow
 from inferplane.params import SamplingParams
 from inferplane.runner.inputs import make_inputs
 from inferplane.runner.mirror import Mirror
 from inferplane.spec import GroupKind, KVGroup, KVLayout
+
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=2)
 
 PAGE = 4
 GROUP = KVGroup(
@@ -57,6 +60,16 @@ def test_decodes_only():
     assert inputs.tokens.tolist() == [203, 104]
     assert inputs.slots[0].tolist() == [7, 8]
     assert inputs.starts.tolist() == [0, 1, 2]
+
+
+def test_indices_are_narrow_where_the_device_wants_them():
+    inputs = make_inputs(batch([(1, 8, 1), (0, 2, 4)]), filled(), [PAGE], np.int32)
+    wide = make_inputs(batch([(1, 8, 1), (0, 2, 4)]), filled(), [PAGE])
+    for name in ("tokens", "positions", "last"):
+        assert getattr(inputs, name).dtype == np.int32
+        assert getattr(wide, name).dtype == np.int64
+        assert getattr(inputs, name).tolist() == getattr(wide, name).tolist()
+    assert inputs.slots[0].dtype == np.int32
 
 
 def test_a_new_row_replaces_what_its_slot_held():

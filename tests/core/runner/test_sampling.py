@@ -10,6 +10,8 @@ from inferplane.reference.sample import unpack
 from inferplane.runner.mirror import Mirror, is_plain
 from inferplane.runner.sampling import make_sample_inputs
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=7)
+
 VOCAB = 40
 CPU = torch.device("cpu")
 PROMPT = [3, 3, 5]
@@ -40,7 +42,7 @@ def mirror(*params: SamplingParams, stops: tuple[int, ...] = ()) -> Mirror:
 def inputs_of(*params: SamplingParams, stops: tuple[int, ...] = (), length: int = 6):
     slots = np.arange(len(params))
     lengths = np.full(len(params), length)
-    return make_sample_inputs(mirror(*params, stops=stops), slots, lengths, VOCAB, CPU)
+    return make_sample_inputs(mirror(*params, stops=stops), slots, lengths, VOCAB, lambda x: x)
 
 
 def greedy(**changes) -> SamplingParams:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -19,6 +20,8 @@ from inferplane.cache.manager import KVCache
 from inferplane.scheduler.policy import POLICIES
 from inferplane.scheduler.request import Finish, Request
 from inferplane.scheduler.scheduler import Scheduler
+
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="property", est_seconds=6)
 
 SLOTS, LONGEST = 4, 28
 PREFIX = [0, 1, 5, 2, 0, 3, 3, 1, 4, 4, 0, 2, 1, 5, 5, 3]
@@ -96,6 +99,32 @@ class SchedulerMachine(RuleBasedStateMachine):
             executor = self.loop.executor
             self.loop.pending.append((executor.run(batch), executor.written))
             self.loop.fail()
+
+    @precondition(lambda self: self.loop.pending)
+    @rule()
+    def what_is_launched_does_not_fit(self):
+        self.loop.retreat()
+
+    @precondition(lambda self: self.scheduler.unfinished and not self.loop.pending)
+    @rule(grow=st.booleans())
+    def a_step_does_not_fit(self, grow):
+        batch = self.scheduler.schedule()
+        if batch is not None:
+            executor = self.loop.executor
+            self.loop.pending.append((executor.run(batch), executor.written))
+            self.loop.retreat()
+        if grow:
+            self.scheduler.pace.tokens = self.budget
+
+    @precondition(lambda self: self.scheduler.unfinished and not self.loop.pending)
+    @rule(pick=st.integers(0, 3))
+    def a_row_is_wrong(self, pick):
+        batch = self.scheduler.schedule()
+        if batch is not None:
+            executor = self.loop.executor
+            result = executor.run(batch)
+            result.errors[pick % len(batch.slots)] = "not finite"
+            self.loop.take(self.scheduler.commit(result))
 
     @invariant()
     def everything_adds_up(self):

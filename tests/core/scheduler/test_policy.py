@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=2)
+
 PREFIX = list(range(1, 10))
 
 

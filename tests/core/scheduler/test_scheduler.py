@@ -10,6 +10,8 @@ from inferplane.batch import StepResult
 from inferplane.errors import UserError
 from inferplane.scheduler.request import Finish
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=2)
+
 PROMPT = [1, 2, 3]
 
 
@@ -97,6 +99,195 @@ class TestEnds:
         (output,) = loop.scheduler.fail("kernel broke")
         assert (output.finish, output.error) == (Finish.ERROR, "kernel broke")
         loop.scheduler.check_invariants()
+
+
+class TestFailedSteps:
+    """fail: a kernel error. retreat: out of memory. `Loop` asserts that no page holds garbage."""
+
+    def launched(self, make_loop, make_request, depth=2):
+        """A loop with one launched step a request; c waits."""
+        loop = make_loop(depth=depth, slots=2)
+        for id in "abc":
+            loop.scheduler.add(make_request(id, [ord(id), *range(9)]))
+        batch = loop.scheduler.schedule()
+        loop.pending.append((loop.executor.run(batch), loop.executor.written))
+        return loop
+
+    def test_a_kernel_error_ends_the_requests_of_its_step_only(self, make_loop, make_request):
+        loop = self.launched(make_loop, make_request)
+        loop.fail()
+        loop.drain()
+        found = {id: output.finish for id, output in loop.finished.items()}
+        assert found == {"a": Finish.ERROR, "b": Finish.ERROR, "c": Finish.LENGTH}
+
+    def test_requests_of_steps_launched_behind_it_run_again(self, make_loop, make_request):
+        loop = make_loop(depth=2, budget=16)
+        requests = [make_request(id, [ord(id), *range(15)]) for id in "ab"]
+        wanted = alone(requests[1], requests[1].tokens.tolist(), 40)
+        for request in requests:
+            loop.scheduler.add(request)
+        for _ in range(2):  # a alone, then b with a's first new token
+            batch = loop.scheduler.schedule()
+            loop.pending.append((loop.executor.run(batch), loop.executor.written))
+        loop.fail()
+        loop.drain()
+        assert loop.finished["a"].finish is Finish.ERROR
+        assert loop.tokens["b"] == wanted
+
+    def test_its_pages_do_not_stay_in_the_tree(self, make_loop, make_request):
+        loop = self.launched(make_loop, make_request)
+        assert loop.scheduler.cache.tree.nodes > 0
+        loop.fail()
+        assert loop.scheduler.cache.tree.nodes == 0
+
+    @pytest.mark.parametrize("how", ["fail", "retreat"])
+    def test_nor_do_pages_that_another_request_of_the_step_found_there(
+        self, make_loop, make_request, how
+    ):
+        loop = make_loop()
+        for id in "ab":
+            loop.scheduler.add(make_request(id, list(range(10))))
+        batch = loop.scheduler.schedule()
+        assert batch.starts.tolist() == [0, 8]  # b computes only what a does not
+        loop.pending.append((loop.executor.run(batch), loop.executor.written))
+        getattr(loop, how)()
+        assert loop.scheduler.cache.tree.nodes == 0
+
+    def test_out_of_memory_ends_nothing(self, make_loop, make_request):
+        loop = self.launched(make_loop, make_request)
+        loop.retreat()
+        assert loop.finished == {}
+        loop.drain()
+        assert {o.finish for o in loop.finished.values()} == {Finish.LENGTH}
+
+    def test_out_of_memory_makes_the_next_steps_smaller(self, make_loop, make_request):
+        loop = self.launched(make_loop, make_request)
+        loop.retreat()
+        assert loop.scheduler.schedule().tokens == 10
+
+    def test_as_many_requests_run_as_a_step_may_have_tokens(self, make_loop, make_request):
+        loop = make_loop(slots=4)
+        for id in "abcd":
+            loop.scheduler.add(make_request(id, max_tokens=20))
+        loop.step()
+        batch = loop.scheduler.schedule()
+        assert batch.tokens == 4
+        loop.pending.append((loop.executor.run(batch), loop.executor.written))
+        loop.retreat()
+        running = []
+        for _ in range(8):
+            loop.step()
+            running.append(len(loop.scheduler.slots.order))
+        assert max(running) == 2
+
+    def fail_alone(self, loop):
+        batch = loop.scheduler.schedule()
+        assert batch.tokens == 1
+        loop.pending.append((loop.executor.run(batch), loop.executor.written))
+        loop.retreat(": too large")
+
+    def test_a_request_of_which_no_token_fits_is_refused_after_three_tries(
+        self, make_loop, make_request
+    ):
+        loop = make_loop()
+        loop.scheduler.add(make_request("a", [1]))
+        for _ in range(3):
+            assert not loop.finished
+            self.fail_alone(loop)
+        assert loop.finished["a"].finish is Finish.ERROR
+        assert loop.finished["a"].error == (
+            "out of memory: 3 tries gave no token, the last one in a step of 1 requests and 1 "
+            "tokens: too large"
+        )
+
+    def test_tries_count_anew_after_a_token(self, make_loop, make_request):
+        loop = make_loop()
+        request = make_request("a", [1])
+        wanted = alone(request, [1], 40)
+        loop.scheduler.add(request)
+        for _ in range(2):
+            self.fail_alone(loop)
+        loop.step()
+        self.fail_alone(loop)
+        loop.drain()
+        assert loop.tokens["a"] == wanted
+
+    def test_a_request_that_never_gets_on_is_refused_in_the_end(self, make_loop, make_request):
+        """Every second step fails, so that a prompt behind no full page begins anew each time."""
+        loop = make_loop(pages=12, longest=40)
+        loop.scheduler.add(make_request("a", list(range(30))))
+        for _ in range(200):
+            if loop.finished:
+                break
+            loop.scheduler.pace.tokens = 2
+            loop.step()
+            batch = loop.scheduler.schedule()
+            loop.pending.append((loop.executor.run(batch), loop.executor.written))
+            loop.retreat()
+        assert "64 tries gave no token" in loop.finished["a"].error
+
+    def test_a_request_that_was_aborted_meanwhile_does_not_come_back(self, make_loop, make_request):
+        loop = self.launched(make_loop, make_request)
+        loop.scheduler.abort("a")
+        loop.retreat()
+        loop.drain()
+        assert "a" not in loop.finished
+
+    def test_what_an_interrupted_launch_left_runs_again(self, make_loop, make_request):
+        loop = make_loop()
+        request = make_request("a", list(range(9)))
+        wanted = alone(request, list(range(9)), 40)
+        loop.scheduler.add(request)
+        loop.scheduler.schedule()
+        loop.scheduler.rewind()
+        loop.drain()
+        assert loop.tokens["a"] == wanted
+
+    def test_the_end_ends_running_and_waiting_ones(self, make_loop, make_request):
+        loop = self.launched(make_loop, make_request)
+        outputs = loop.scheduler.end("lost")
+        assert {(o.id, o.error) for o in outputs} == {(id, "lost") for id in "abc"}
+        assert loop.scheduler.unfinished == 0
+        loop.scheduler.check_invariants()
+
+
+class TestWrongRows:
+    """`StepResult.errors`: rows whose numbers cannot be used."""
+
+    def wrong(self, loop, row, depth=1):
+        batch = loop.scheduler.schedule()
+        result = loop.executor.run(batch)
+        result.errors[row] = "not finite"
+        loop.executor.spoil(loop.executor.written)
+        loop.take(loop.scheduler.commit(result))
+        loop.scheduler.check_invariants()
+        return batch
+
+    def test_end_with_their_error(self, make_loop, make_request):
+        loop = make_loop()
+        loop.scheduler.add(make_request("a"))
+        self.wrong(loop, 0)
+        assert (loop.finished["a"].finish, loop.finished["a"].error) == (Finish.ERROR, "not finite")
+        assert loop.tokens["a"] == []
+
+    def test_leave_nothing_in_the_tree(self, make_loop, make_request):
+        loop = make_loop()
+        loop.scheduler.add(make_request("a", list(range(20)), max_tokens=1))
+        self.wrong(loop, 0)
+        assert loop.scheduler.cache.tree.nodes == 0
+
+    def test_the_others_go_on(self, make_loop, make_request):
+        loop = make_loop()
+        requests = [make_request(id, [ord(id), 2, 3]) for id in "ab"]
+        wanted = alone(requests[1], requests[1].tokens.tolist(), 40)
+        for request in requests:
+            loop.scheduler.add(request)
+        batch = loop.scheduler.schedule()
+        result = loop.executor.run(batch)
+        result.errors[0] = "not finite"
+        loop.take(loop.scheduler.commit(result))
+        loop.drain()
+        assert loop.tokens["b"] == wanted
 
 
 class TestBatches:

@@ -57,14 +57,22 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ru
     """Starts servers; ends those that still run after the module's tests."""
     servers: list[Running] = []
 
-    def run(*flags: str, model: str = "tiny-arithmetic", ready: bool = True) -> Running:
+    def run(
+        *flags: str,
+        model: str = "tiny-arithmetic",
+        ready: bool = True,
+        device: str = "cpu",
+        **variables: str,
+    ) -> Running:
         port = free_port()
         log = tmp_path_factory.mktemp("server") / "log"
         command = [sys.executable, "-m", "inferplane.cli.main", "serve", model]
-        command += ["--device", "cpu", "--port", str(port), "--served-model-name", "tiny"]
+        command += ["--device", device, "--port", str(port), "--served-model-name", "tiny"]
         command += ["--dtype", "float32", "--threads", "1", *flags]
         with log.open("wb") as out:
-            process = subprocess.Popen(command, stdout=out, stderr=out, env=dict(os.environ))
+            process = subprocess.Popen(
+                command, stdout=out, stderr=out, env={**os.environ, **variables}
+            )
         server = Running(f"http://127.0.0.1:{port}", process, log)
         servers.append(server)
         if ready:

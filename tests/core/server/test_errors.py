@@ -7,6 +7,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="server", est_seconds=10)
+
 
 @pytest.fixture(scope="module")
 def server(start: Callable) -> object:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import openai
 import pytest
 
-pytestmark = pytest.mark.ci(platforms=["cpu"], suite="server", est_seconds=57)
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="server", est_seconds=9)
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,8 @@ from typing import Any
 import httpx
 import pytest
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="server", est_seconds=36)
+
 LONG = {
     "model": "tiny",
     "prompt": "1+1=",
@@ -49,7 +51,7 @@ def test_the_engine_ends_with_the_server(start: Callable):
 
 
 def test_a_dead_engine_turns_health_red_and_answers_503(start: Callable):
-    server = start()
+    server = start("--restart-limit", "0")
     os.kill(engine_of(server.process.pid), signal.SIGKILL)
     for _ in range(100):
         health = httpx.get(server.url + "/health")

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="server", est_seconds=5)
+
 KEY = "a-secret-key"
 
 
