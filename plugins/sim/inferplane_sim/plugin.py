@@ -1,0 +1,117 @@
+"""The simulated platform's hooks. Nothing is registered with torch before a device is used."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from inferplane.spec import Candidate, Device, DeviceProps, MemoryInfo, PlatformSpec, hookimpl
+
+from . import supports
+from .config import load_settings
+from .device import SimDevice, probe
+from .profiles import profiles
+
+
+@hookimpl
+def inferplane_platform() -> PlatformSpec:
+    return PlatformSpec(
+        name="sim",
+        vendor="nobody: simulated",
+        torch_device="sim",
+        api=(0, 2),
+        probe=probe,
+        profiles=tuple(profiles().values()),
+        process_group="gloo",
+        score=-10,
+    )
+
+
+@hookimpl
+def inferplane_device(props: DeviceProps) -> Device:
+    from .backend import install
+
+    install()
+    return SimDevice("sim", props)
+
+
+@hookimpl
+def inferplane_memory(props: DeviceProps) -> MemoryInfo:
+    from .memory import memory_info
+
+    return memory_info(props)
+
+
+@hookimpl
+def inferplane_ops(props: DeviceProps) -> list[Candidate]:
+    return _offers(
+        _kernel("norm.rms", supports.floats, "ops:rms_norm", features={"weight_offset"}),
+        _kernel("norm.add_rms", supports.floats, "ops:add_rms_norm", features={"weight_offset"}),
+        _kernel(
+            "rotary", supports.rotary, "ops:Rotary", features={"interleaved", "partial_rotary"}
+        ),
+        _kernel("embedding", supports.embedding, "ops:Embedding", features={"scale"}),
+        _kernel(
+            "activation.gated",
+            supports.activation,
+            "ops:gated",
+            features={*supports.ACTIVATIONS, "limit"},
+        ),
+        _kernel("kv.write", supports.kv_write, "ops:kv_write"),
+    )
+
+
+@hookimpl
+def inferplane_attention(props: DeviceProps) -> list[Candidate]:
+    return _offers(
+        _kernel(
+            "attention",
+            supports.attention,
+            "attention:PagedAttention",
+            features={"window"},
+            page_sizes=props.page_sizes,
+        )
+    )
+
+
+@hookimpl
+def inferplane_quantization(props: DeviceProps) -> list[Candidate]:
+    return _offers(_kernel("linear", supports.linear, "quantization:Linear", features={"bias"}))
+
+
+@hookimpl
+def inferplane_blocks(props: DeviceProps) -> list[Candidate]:
+    features = {"qk_norm", "weight_offset", "interleaved", "partial_rotary"}
+    return _offers(
+        _kernel(
+            "attention.input",
+            supports.attention_input,
+            "blocks:AttentionInput",
+            features=features,
+            level="block",
+        )
+    )
+
+
+@hookimpl
+def inferplane_communicator(props: DeviceProps) -> list[Candidate]:
+    return [
+        _kernel(op, supports.collective, "communicator:SimCommunicator", capture="none")
+        for op in supports.COLLECTIVES
+    ]
+
+
+@hookimpl
+def inferplane_graphs(props: DeviceProps) -> list[Candidate]:
+    if "graph_capture" not in props.capabilities:
+        return []
+    return [_kernel("graph", supports.graph, "graphs:Graphs")]
+
+
+def _kernel(op: str, answer: Any, load: str, **options: Any) -> Candidate:
+    load = f"inferplane_sim.{load}"
+    return Candidate(op=op, name=f"sim.{op}", supports=answer, load=load, **options)
+
+
+def _offers(*candidates: Candidate) -> list[Candidate]:
+    """None of them with SIM_KERNELS=0: the reference then runs on the device."""
+    return list(candidates) if load_settings().kernels else []
