@@ -16,8 +16,9 @@ $(VENV)/.core: pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.core plugins/sim/pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]" -e plugins/sim
+$(VENV)/.test: $(VENV)/.core $(wildcard plugins/*/pyproject.toml platforms/*/pyproject.toml)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]" -e plugins/sim \
+		-e plugins/triton -e platforms/cuda -e "platforms/rocm[test]"
 	@touch $@
 
 demo: $(VENV)/.core

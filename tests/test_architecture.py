@@ -78,7 +78,13 @@ PLATFORM_FILES = {
     "graphs",
     "supports",
     "sample",
+    "probe",
+    "profiles",
+    "topology",
+    "management",
+    "libraries",
 }
+MOST_PLATFORM_LINES = 1200
 # Tests that are about a package as a whole.
 FREE_TESTS = {
     "engine/test_faults.py",
@@ -282,3 +288,57 @@ def platform_packages() -> list[Path]:
 @pytest.mark.parametrize("package", platform_packages(), ids=lambda p: p.name)
 def test_platforms_use_the_agreed_file_names(package):
     assert {path.stem for path in package.glob("*.py")} - PLATFORM_FILES == set()
+
+
+VENDOR_PACKAGES = sorted((ROOT / "platforms").glob("*/inferplane_*"))
+
+
+@pytest.mark.parametrize("package", VENDOR_PACKAGES, ids=lambda p: p.name)
+def test_platform_packages_use_the_contract_and_no_other_platform(package):
+    found = {
+        (path.name, name)
+        for path in sources(package)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in imported(node)
+        if name.startswith("inferplane") and not name.startswith(("inferplane.spec", package.name))
+    }
+    assert found == set()
+
+
+def imported(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and not node.level:
+        return [node.module or ""]
+    return []
+
+
+@pytest.mark.parametrize("package", VENDOR_PACKAGES, ids=lambda p: p.name)
+def test_platform_packages_are_small(package):
+    count = {p.name: lines(p) for p in package.rglob("*") if p.suffix in (".py", ".json")}
+    assert sum(count.values()) <= MOST_PLATFORM_LINES, count
+    assert max(count.values()) <= MOST_LINES
+
+
+def runs_of_lines(path: Path, length: int = 6) -> set[tuple[str, ...]]:
+    """Every run of so many lines that are neither empty, imports nor closing brackets."""
+    text = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    common = ("import ", "from ", '"""', "#", "@hookimpl", "def inferplane_")
+    kept = [t for t in text if not t.startswith(common) and not re.fullmatch(r"[\w)}\]]*,?", t)]
+    return {tuple(kept[i : i + length]) for i in range(len(kept) - length + 1)}
+
+
+def test_no_platform_package_copies_another():
+    seen: dict[tuple[str, ...], Path] = {}
+    copies = set()
+    for package in VENDOR_PACKAGES:
+        for path in sources(package):
+            for run in runs_of_lines(path):
+                other = seen.setdefault(run, path)
+                if other.parent != package:
+                    copies.add((shown_in(other), shown_in(path), run))
+    assert copies == set()
+
+
+def shown_in(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"

@@ -70,6 +70,7 @@ class Engine:
         self.dead = ""
         self._recovery = Recovery(executor)
         self._pending: deque[Pending] = deque()
+        self._suspect: Exception | None = None  # raised by a launch, with steps in flight
         self._aborted: list[str] = []
 
     def add(self, request: Request) -> None:
@@ -116,16 +117,25 @@ class Engine:
         try:
             return self.executor.launch(batch)
         except Exception as error:
-            return Done(None, error)
+            return self._not_launched(error)
         except BaseException:  # Ctrl-C: what was launched runs again, if anyone still wants it
             self._pending.clear()
             self.scheduler.rewind()
             raise
 
+    def _not_launched(self, error: Exception) -> Pending:
+        """The error may be that of a step in flight, which is told once, to whoever calls next: no
+        result of those steps can be trusted. Memory is asked for, and refused, at once."""
+        if self._pending and self._recovery.sort(error) is not Fault.MEMORY:
+            self._suspect = error
+        return Done(None, error)
+
     def _commit(self) -> list[Output]:
         pending = self._pending.popleft()
         try:
             result = pending.result()
+            if self._suspect is not None:
+                raise self._suspect
         except Exception as error:
             return self._fail(error)
         outputs = self.scheduler.commit(result)
@@ -140,7 +150,9 @@ class Engine:
 
     def _fail(self, error: Exception) -> list[Output]:
         """The oldest launched step raised; those launched behind it are of no use."""
-        behind = list(self._pending)
+        behind, steps = list(self._pending), 1
+        if self._suspect is not None:
+            self._suspect, steps = None, len(self.scheduler.launched)
         self._pending.clear()
         fault = self._recovery.after(error, behind, self.scheduler.launched[0][0])
         told = f"{type(error).__name__}: {first_line(error)}"
@@ -149,7 +161,7 @@ class Engine:
         if fault is Fault.MEMORY:
             return self.scheduler.retreat(self._recovery.advice(told))
         if fault is Fault.KERNEL:
-            return self.scheduler.fail(f"the step failed: {told}")
+            return self.scheduler.fail(f"the step failed: {told}", steps)
         self.dead = f"the device is lost: {told}"
         self.scheduler.end(self.dead)
         raise EngineDead(self.dead)

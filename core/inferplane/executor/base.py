@@ -34,7 +34,8 @@ class Executor(ABC):
     depth = 1
 
     @abstractmethod
-    def launch(self, batch: Batch) -> Pending: ...
+    def launch(self, batch: Batch) -> Pending:
+        """Raises what goes wrong at once; that may be an error of a batch launched before."""
 
     def fault(self, error: BaseException) -> Fault:
         """(optional) What kind of error a step raised. Must not use the device."""

@@ -74,7 +74,8 @@ class LocalExecutor(Executor):
                 return Done(pending.launched.result())
             return pending
         except Exception as error:
-            return Done(None, self.noted(error))
+            self.noted(error)
+            raise
         finally:
             self.activity.end()
 

@@ -12,9 +12,10 @@ if TYPE_CHECKING:
 
 
 class DummyStore:
-    """Normal numbers of a size that keeps activations finite, made on the device; norms are one.
+    """Normal numbers of a size that keeps activations finite; norms are one.
 
-    The same key gives the same numbers on the same kind of device.
+    Drawn on the device, or on the host where torch has no generator for the device (back-ends
+    written in Python). The same key gives the same numbers on the same kind of device.
     """
 
     def __init__(self, device: torch.device, dtype: torch.dtype) -> None:
@@ -26,6 +27,14 @@ class DummyStore:
         if len(part.shape) == 1:
             fill = 0.0 if part.key.endswith("bias") else 1.0
             return torch.full(part.shape, fill, dtype=self.dtype, device=self.device)
-        generator = torch.Generator(self.device).manual_seed(zlib.crc32(part.key.encode()))
-        tensor = torch.empty(part.shape, dtype=self.dtype, device=self.device)
-        return tensor.normal_(0.0, 0.02, generator=generator)
+        generator = self._generator().manual_seed(zlib.crc32(part.key.encode()))
+        tensor = torch.empty(part.shape, dtype=self.dtype, device=generator.device)
+        return tensor.normal_(0.0, 0.02, generator=generator).to(self.device)
+
+    def _generator(self) -> torch.Generator:
+        import torch
+
+        try:
+            return torch.Generator(self.device)
+        except NotImplementedError:
+            return torch.Generator("cpu")

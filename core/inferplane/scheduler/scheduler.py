@@ -335,10 +335,10 @@ class Scheduler:
         self.running.reclaim()
         return [slot for slot in slots.order if slot in touched]
 
-    def fail(self, message: str) -> list[Output]:
-        """The oldest launched step failed: its requests end with an error. Those of later launched
-        ones run again, since they may have read what it should have written."""
-        failed = set(self.launched[0][0].slots.tolist())
+    def fail(self, message: str, steps: int = 1) -> list[Output]:
+        """The oldest launched steps failed: their requests end with an error. Those of later ones
+        run again, since they may have read what these should have written."""
+        failed = {slot for batch, _ in self.launched[:steps] for slot in batch.slots.tolist()}
         outputs = []
         for slot in self._undo():
             if slot in failed:

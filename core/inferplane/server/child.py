@@ -54,6 +54,7 @@ class EngineChild:
         self.board = Board(1, board_file(self.folder))
         self._socket = context.socket(zmq.PAIR)
         self._socket.bind(f"ipc://{self.folder}/engine")
+        self.process: asyncio.subprocess.Process | None = None
         self._failed: Failed | None = None
         self._stuck = ""
         self._leaving = asyncio.Event()  # it said that it cannot go on
@@ -61,7 +62,7 @@ class EngineChild:
 
     async def start(self) -> None:
         """Starts the process; returns at once."""
-        self.process = await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "inferplane.engine.process",
@@ -69,12 +70,11 @@ class EngineChild:
             stdin=asyncio.subprocess.PIPE,
             start_new_session=True,  # Ctrl-C reaches the server only, which then ends the engine
         )
-        assert self.process.stdin is not None
+        self.process = process
+        assert process.stdin is not None
         settings = self.settings.model_dump(exclude={"api_key"})
-        self.process.stdin.write(
-            msgspec.json.encode({"settings": settings, "sources": self.sources})
-        )
-        self.process.stdin.close()
+        process.stdin.write(msgspec.json.encode({"settings": settings, "sources": self.sources}))
+        process.stdin.close()
         self._tasks = [asyncio.create_task(work()) for work in (self._read, self._guard, self._see)]
 
     def send(self, message: Any) -> None:
@@ -92,7 +92,7 @@ class EngineChild:
         """A process that cannot go on may hang in its device's driver while it ends."""
         await self._leaving.wait()
         await asyncio.sleep(_END_S)
-        self._kill()
+        self._signal(signal.SIGKILL)
 
     async def _guard(self) -> None:
         """The second line behind the process's own watchdog, which does not run where native code
@@ -118,20 +118,21 @@ class EngineChild:
             f"no progress for {seconds:.1f} s, and its watchdog does not run "
             f"(step-timeout-s is {self.settings.step_timeout_s:g}): {self.board.text()}"
         )
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(signal.SIGUSR1)
+        self._signal(signal.SIGUSR1)
         await asyncio.sleep(0.5)
-        with contextlib.suppress(OSError):
-            stacks = stacks_file(self.folder).read_text(encoding="utf-8", errors="replace")
-            log.error("the engine is stuck: %s\n%s", self._stuck, stacks)
-        self._kill()
+        file = stacks_file(self.folder)
+        stacks = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+        log.error("the engine is stuck: %s\n%s", self._stuck, stacks)
+        self._signal(signal.SIGKILL)
 
-    def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self.process.kill()
+    def _signal(self, number: signal.Signals) -> None:
+        if self.process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(number)
 
     async def ended(self) -> Ended:
         """Waits for the end, and says why."""
+        assert self.process is not None
         code = await self.process.wait()
         await asyncio.sleep(_LAST_WORDS_S)
         if self._stuck:
@@ -148,17 +149,20 @@ class EngineChild:
 
     async def stop(self, kindly: bool) -> None:
         """Ends the process, and gives back what belongs to it."""
-        if self.process.returncode is None:
-            if kindly:
-                self.send(Stop())
-            else:
-                self.process.terminate()
-            with contextlib.suppress(asyncio.TimeoutError, ProcessLookupError):
-                await asyncio.wait_for(self.process.wait(), _END_S)
-        if self.process.returncode is None:
-            self._kill()
-            await self.process.wait()
+        if self.process is not None and self.process.returncode is None:
+            await self._end(self.process, kindly)
         for task in self._tasks:
             task.cancel()
         self._socket.close(linger=0)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    async def _end(self, process: asyncio.subprocess.Process, kindly: bool) -> None:
+        if kindly:
+            self.send(Stop())
+        else:
+            process.terminate()
+        with contextlib.suppress(asyncio.TimeoutError, ProcessLookupError):
+            await asyncio.wait_for(process.wait(), _END_S)
+        if process.returncode is None:
+            process.kill()
+            await process.wait()

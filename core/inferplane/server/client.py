@@ -67,16 +67,22 @@ class EngineClient:
     async def start(self) -> None:
         """Starts the process; returns at once."""
         self._context = zmq.asyncio.Context()
-        self._child = await self._start_child()
+        await self._start_child()
         self._keeper = asyncio.create_task(self._keep())
 
-    async def _start_child(self) -> EngineChild:
-        child = EngineChild(self.settings, self.sources, self._context, self._dispatch)
-        await child.start()
-        return child
+    async def _start_child(self) -> None:
+        self._child = EngineChild(self.settings, self.sources, self._context, self._dispatch)
+        await self._child.start()
 
     async def _keep(self) -> None:
         """Starts the engine again whenever it ends, as long as that may help."""
+        try:
+            await self._restart()
+        except Exception as error:  # no process can be started, say
+            log.exception("the engine cannot be restarted")
+            self._lose("dead", f"the engine cannot be restarted: {error}")
+
+    async def _restart(self) -> None:
         while True:
             ended = await self._child.ended()
             await self._child.stop(kindly=False)
@@ -85,7 +91,7 @@ class EngineClient:
             if wait is None:
                 return
             await asyncio.sleep(wait)
-            self._child = await self._start_child()
+            await self._start_child()
 
     def _wait(self, ended: Ended) -> float | None:
         """Seconds until the next start; None: this was the end."""
@@ -201,7 +207,7 @@ class EngineClient:
         with contextlib.suppress(asyncio.CancelledError):
             await self._keeper
         await self._child.stop(kindly=self.state == "ready")
-        self._context.term()
+        self._context.destroy(linger=0)
 
 
 _COUNTS = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from fastapi.responses import StreamingResponse
 from .errors import APIError
 
 T = TypeVar("T")
+log = logging.getLogger("inferplane.server")
 
 
 class EventStream(StreamingResponse):
@@ -36,6 +38,10 @@ async def _encode(events: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:
             yield f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
     except APIError as error:
         yield f"data: {json.dumps(error.body())}\n\n"
+    except Exception as error:  # the status was sent: all that can be told is an event
+        log.exception("a stream failed")
+        unexpected = APIError(500, f"internal error: {type(error).__name__}")
+        yield f"data: {json.dumps(unexpected.body())}\n\n"
     yield "data: [DONE]\n\n"
 
 

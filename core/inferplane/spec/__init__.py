@@ -68,6 +68,7 @@ from .step import AttentionSlot, GroupStep, Step
 from .support import Support
 from .torch_build import torch_build
 from .transfer import KVTransfer
+from .tunable import Tunable
 from .units import GiB, KiB, MiB
 from .version import ENTRY_POINT_GROUP, SPEC_VERSION
 from .weights import Packed, WeightPart, WeightSource
@@ -164,6 +165,7 @@ __all__ = [
     "TorchLinear",
     "TorchScaledLinear",
     "TransferRequest",
+    "Tunable",
     "WeightPart",
     "WeightSource",
     "dtype_bytes",

@@ -35,6 +35,7 @@ class Candidate:
       capture: which steps a graph may record this kernel in.
       layout: (attention and blocks that contain it) the KV layout; default `standard_layout`.
       page_sizes: (same) page sizes in tokens, best first; empty means any.
+      tunable: "module:attribute" of a `Tunable`: its configurations can be measured.
       execution: how this kernel runs here, where that differs from the device: "interpreted" for
         one whose code an interpreter runs on the host.
     """
@@ -53,6 +54,7 @@ class Candidate:
     layout: Callable[[Any], KVLayout] | None = None
     page_sizes: tuple[int, ...] = ()
     execution: Execution = "device"
+    tunable: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "features", frozenset(self.features))

@@ -23,12 +23,14 @@ class DeviceProps:
       memory_bytes: memory of the device, in bytes.
       dtypes: names (see `DTYPE_BITS`) that it can compute with.
     (optional):
-      capabilities: semantic words such as `fp8_e4m3_gemm`, `int64_index` (tensors that index
-        others may be int64; without it they are int32), `graph_capture`, `unified_memory`,
-        `events`. Never an architecture number.
+      capabilities: semantic words such as `fp8_e4m3_gemm`, `fp8_e4m3_convert` (kernels may load
+        and store it), `int64_index` (tensors that index others may be int64; without it they are
+        int32), `graph_capture`, `unified_memory`, `events`, `triton` (Triton is installed, and
+        compiles for the device). Never an architecture number.
       page_sizes: KV page sizes in tokens, best first; empty means any.
       index: position among the visible devices. cores: compute units, 0 when unknown.
-      details: anything that only the vendor's own candidates read, as (key, value) pairs.
+      details: anything that only the vendor's own candidates read, as (key, value) pairs; and
+        `shared_memory_bytes`, the memory that one program of a kernel may share on chip.
       execution: anything but "device" where there is no such hardware: what was verified there is
         never presented as verified on the device (levels V2i and V2e instead of V3).
     """

@@ -5,6 +5,7 @@ Legend: T tokens, B rows, W pages a row.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,8 @@ class PageTables:
 
 
 class PageTableAttention(AttentionKernel):
-    """(optional) Gives `plan` as `PageTables`; a kernel has `run` to write."""
+    """(optional) Over the standard layout: `plan` gives `PageTables`, and `run` cuts a cache into
+    keys and values, strided views [pages, P, K, D]. A kernel has `attend` to write."""
 
     def buffers(self, limits: AttentionLimits, device: torch.device) -> Any:
         """Room for the largest step: (starts and lengths, one after the other; table)."""
@@ -72,3 +74,27 @@ class PageTableAttention(AttentionKernel):
             if padded
             else int(metadata.context_lens.max(initial=1)),
         )
+
+    def run(
+        self,
+        q_THD: torch.Tensor,
+        k_TKD: torch.Tensor,
+        v_TKD: torch.Tensor,
+        cache: Any,
+        plan: Any,
+        out_THD: torch.Tensor,
+        sinks_H: torch.Tensor | None = None,
+    ) -> None:
+        self.attend(q_THD, *cache.unbind(2), plan, out_THD, sinks_H)
+
+    @abstractmethod
+    def attend(
+        self,
+        q_THD: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        plan: Any,
+        out_THD: torch.Tensor,
+        sinks_H: torch.Tensor | None,
+    ) -> None:
+        """Writes `out_THD`, as `AttentionKernel.run`."""

@@ -117,6 +117,42 @@ class TestKernelError:
         engine.add(request("a"))
         assert run(engine)["a"].finish is Finish.ERROR
 
+    def test_told_by_a_later_launch_ends_the_requests_of_both_steps(self):
+        """Whose it is cannot be known, and what the first step gave may be garbage."""
+        executor = FaultyExecutor(depth=2)
+        engine, r = make_engine(executor), request("later", [4, 5, 6])
+        launch = executor.launch
+
+        def failing(batch):
+            if executor.launched:
+                executor.launch, executor.broken = launch, True
+                raise Broken(Fault.KERNEL)
+            return launch(batch)
+
+        executor.launch = failing
+        engine.add(request("a", list(range(32))))  # the whole first step
+        engine.add(request("bb"))
+        engine.add(r)
+        engine.step()
+        found = run(engine)
+        assert [found[id].finish for id in ("a", "bb", "later")] == [Finish.ERROR] * 3
+        assert all(found[id].tokens == [] for id in found)
+
+    def test_of_memory_in_a_later_launch_leaves_the_first_step_alone(self):
+        executor = FaultyExecutor(depth=2)
+        engine, r = make_engine(executor), request("a")
+        launch = executor.launch
+
+        def failing(batch):
+            if executor.launched:
+                executor.launch = launch
+                raise Broken(Fault.MEMORY)
+            return launch(batch)
+
+        executor.launch = failing
+        engine.add(r)
+        assert run(engine)["a"].tokens == right(r)
+
     def test_that_turns_up_again_while_settling_is_let_pass(self, executor):
         engine = make_engine(executor)
         executor.faults[1] = Broken(Fault.KERNEL)

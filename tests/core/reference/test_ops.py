@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from inferplane.reference import plugin
 from inferplane.reference.activation import gated
 from inferplane.reference.embedding import Embedding
 from inferplane.reference.kv import write
@@ -17,6 +18,9 @@ from inferplane.spec import (
     KVWriteRequest,
     LinearRequest,
     NormRequest,
+    RotaryRequest,
+    SampleRequest,
+    WeightPart,
 )
 
 pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=3)
@@ -29,8 +33,13 @@ WEIGHT = [1.0, -2.0, 0.5, 1.5]
 class Source:
     tied_to = ""
 
-    def __init__(self, **tensors: torch.Tensor) -> None:
-        self.tensors = tensors
+    def __init__(self, first: int = 0, **tensors: torch.Tensor) -> None:
+        self.first, self.tensors = first, tensors
+
+    def parts(self, name: str) -> list[WeightPart]:
+        shape = tuple(self.tensors[name].shape)
+        at = (self.first, 0)
+        return [WeightPart(name=name, key=name, full_shape=shape, offset=at, shape=shape)]
 
     def read(self, name: str, part: str | None = None) -> torch.Tensor:
         return self.tensors[name]
@@ -127,3 +136,34 @@ def test_write_puts_keys_and_values_into_their_slots():
     expected[2, 1, 0], expected[2, 1, 1] = k[0], v[0]
     expected[1, 0, 0], expected[1, 0, 1] = k[2], v[2]
     assert torch.equal(cache, expected)
+
+
+def test_ranks_with_parts_of_a_vocabulary_add_up_to_the_whole():
+    table, ids = torch.randn(6, 3), torch.tensor([0, 2, 3, 5])
+    request = EmbeddingRequest(
+        device=PROPS, vocab=6, size=3, dtype="fp32", sharding="vocabulary", shards=2
+    )
+    kernel, total = Embedding(request), torch.zeros(4, 3)
+    for first in (0, 3):
+        packed = kernel.prepare(Source(first=first, weight=table[first : first + 3]))
+        total += kernel(ids, packed)
+    assert torch.equal(total, table[ids])
+
+
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (
+            RotaryRequest(
+                device=PROPS, heads=1, kv_heads=1, head_dim=8, rotary_dim=8, dtype="fp32", axes=3
+            ),
+            "3 axes",
+        ),
+        (SampleRequest(device=PROPS, vocab=8, shards=2), "2 shards"),
+    ],
+)
+def test_what_it_would_compute_wrongly_is_refused(request_, reason):
+    offers = {c.op: c for c in plugin.inferplane_ops(PROPS)}
+    support = offers[request_.op].supports(request_)
+    assert not support.ok
+    assert reason in support.reason

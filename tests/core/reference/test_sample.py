@@ -54,6 +54,20 @@ def test_keep_is_the_definition(logits, top_k, top_p, min_p):
     assert set(found.isfinite().nonzero()[:, 0].tolist()) == naive_keep(logits, top_k, top_p, min_p)
 
 
+def test_narrow_indices_choose_and_keep_the_same():
+    logits = torch.linspace(-3, 3, 24).view(3, 8)
+    inputs = SampleInputs(
+        greedy_B=torch.tensor([True, False, False]),
+        temperature_B=torch.ones(3),
+        top_k_B=torch.tensor([8, 3, 5], dtype=torch.int32),
+        seed_B2=torch.from_numpy(row_keys(np.arange(3), np.arange(3))),
+    )
+    narrow = choose(logits, inputs, torch.int32)
+    assert narrow.dtype == torch.int32
+    assert narrow.tolist() == choose(logits, inputs).tolist()
+    assert torch.equal(keep(logits, inputs, torch.int32), keep(logits, inputs))
+
+
 def test_keep_changes_no_logit_that_stays():
     logits = torch.tensor([[1.0, 3.0, 2.0]])
     found = keep(logits, SampleInputs(top_k_B=torch.tensor([2])))

@@ -11,6 +11,8 @@ import tokenizers
 from inferplane.testing import arithmetic
 from inferplane.testing.arithmetic import Question
 
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="models", est_seconds=5)
+
 MODEL = Path(arithmetic.__file__).parent / "models" / "arithmetic"
 
 

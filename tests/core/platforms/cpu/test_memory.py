@@ -6,7 +6,7 @@ import pytest
 
 from inferplane.platforms.cpu.memory import memory_info
 
-pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=4)
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=2)
 
 GIB = 1 << 30
 

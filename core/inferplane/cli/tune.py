@@ -1,0 +1,135 @@
+"""`inferplane tune`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from inferplane.errors import UserError
+
+from .options import with_settings
+
+if TYPE_CHECKING:
+    from .measuring import Measured, Subject
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+_SETTINGS = ("revision", "device", "plugins", "kernel", "dtype", "kv_dtype", "page_size")
+
+
+@app.command()
+@with_settings(*_SETTINGS)
+def tune(
+    model: str = typer.Option(..., "--model", help="Its requests are measured; no weights."),
+    op: str = typer.Option("", "--op", help="Only this op."),
+    out: str | None = typer.Option(
+        None, "--out", help="Write here; default: where the kernel looks. Needs --op."
+    ),
+    as_json: bool = typer.Option(False, "--json", help="Print JSON."),
+    flags: Any = None,
+    config: Any = None,
+) -> None:
+    """Measure the configurations of kernels on the device, and keep the best.
+
+    Kernels are those that a model would get here; --kernel OP=NAME measures another one.
+    """
+    import torch
+
+    from inferplane import __version__
+    from inferplane.planning.plan import make_plan
+    from inferplane.settings import load_settings
+
+    from .measuring import subjects
+
+    if out is not None and not op:
+        raise UserError("--out names the file of one op: give --op with it")
+    settings, sources = load_settings({**flags, "model": model, "load_format": "dummy"}, config)
+    plan = make_plan(settings, sources)
+    found = subjects(plan, op)
+    if not found:
+        raise UserError(_nothing(plan, op))
+    device = plan.catalog.device()
+    device.activate()
+    with torch.inference_mode():
+        results = _measure(found, device)
+    files = _write(results, out, {"inferplane": __version__, "torch": torch.__version__})
+    if as_json:
+        print(json.dumps([_row(result) for result in results], indent=1))
+    else:
+        _show(results, files)
+
+
+def _nothing(plan: Any, op: str) -> str:
+    choices = plan.resolution.choices.values()
+    known = sorted({c.op for choice in choices for _, c in choice.ranges if c.tunable})
+    which = f"no kernel of {op!r} that this model gets" if op else "no kernel that this model gets"
+    have = f"; tunable ops: {', '.join(known)}" if known else ""
+    return f"{which} on {plan.catalog.props.name} has configurations to measure{have}"
+
+
+def _measure(found: Sequence[Subject], device: Any) -> list[Measured]:
+    from .measuring import measure
+    from .show import steps
+
+    sizes = [len(s.tunable.configurations(s.request, s.case)) for s in found]
+    results, done = [], 0
+    with steps("tune") as tell:
+        for subject, size in zip(found, sizes, strict=True):
+            for at, result in enumerate(measure(subject, device), 1):
+                tell(f"{subject.candidate.name} {subject.case}", done + at, sum(sizes))
+            results.append(result)
+            done += size
+    return results
+
+
+def _write(results: Sequence[Measured], out: str | None, versions: dict[str, str]) -> list[Path]:
+    """One file an op and kernel."""
+    from .measuring import write
+
+    files: dict[Path, list[Measured]] = {}
+    for result in results:
+        subject = result.subject
+        path = Path(out) if out else subject.tunable.file(subject.request)
+        files.setdefault(path, []).append(result)
+    for path, its_results in files.items():
+        write(its_results, path, versions)
+    return list(files)
+
+
+def _row(result: Measured) -> dict[str, Any]:
+    subject = result.subject
+    return {
+        "op": subject.candidate.op,
+        "kernel": subject.candidate.name,
+        **result.entry(),
+        "tried": len(result.times),
+        "refused": [{"configuration": c, "reason": why} for c, why in result.refused],
+    }
+
+
+def _show(results: Sequence[Measured], files: Sequence[Path]) -> None:
+    from .show import console, table
+
+    out = console()
+    shown = table("kernel", "request", "case", "best", "µs", "default µs", "tried", "refused")
+    for result in results:
+        row = _row(result)
+        best = " ".join(f"{name}={value}" for name, value in row["configuration"].items())
+        default = row["default_microseconds"]
+        shown.add_row(
+            row["kernel"],
+            row["request"],
+            row["case"] or "–",
+            best,
+            f"{row['microseconds']:.1f}",
+            "refused" if default is None else f"{default:.1f}",
+            str(row["tried"]),
+            str(len(row["refused"])),
+        )
+    out.print(shown)
+    for path in files:
+        out.print(f"wrote {path}", markup=False)
