@@ -1,9 +1,10 @@
 # Two commands do all the set-up: `make demo` and `make test`.
-# PYTHON, VENV and TORCH can be given: make demo TORCH=torch PYTHON=python3.12
+# PYTHON, VENV, TORCH and TRITON can be given: make demo TORCH=torch PYTHON=python3.12
 
 PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch==2.13.0
+TRITON ?= triton==3.7.1
 BIN = $(VENV)/bin
 # one thread a test process: two processes share the cores
 TEST_ENV = OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
@@ -17,6 +18,7 @@ $(VENV)/.core: pyproject.toml
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.core $(wildcard plugins/*/pyproject.toml platforms/*/pyproject.toml)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TRITON)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]" -e plugins/sim \
 		-e plugins/triton -e platforms/cuda -e "platforms/rocm[test]"
 	@touch $@

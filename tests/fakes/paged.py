@@ -81,8 +81,8 @@ class Step:
         self.cache = torch.randn(shape, generator=generator).to(dtype)
         flat = self.cache.view(-1, *shape[2:])[torch.from_numpy(slots)]
         self.k, self.v = flat[:, 0], flat[:, 1]
-        q = torch.randn(len(slots), request.heads, request.head_dim, generator=generator)
-        self.q = q.to(dtype)
+        q = torch.randn(len(slots), request.heads + 2, request.head_dim, generator=generator)
+        self.q = q.to(dtype)[:, : request.heads]  # a view, as out of a fused projection
         self.request = request
 
     def run(

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +142,7 @@ def write(results: Sequence[Measured], path: Path, versions: dict[str, str]) -> 
     new = [result.entry() for result in results]
     named = {(entry["request"], entry["case"]) for entry in new}
     entries = [e for e in _entries(path, key) if (e["request"], e["case"]) not in named] + new
-    today = datetime.now(timezone.utc).date().isoformat()
+    today = datetime.now(UTC).date().isoformat()
     document = key | {"made": {"date": today, **versions}, "entries": entries}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

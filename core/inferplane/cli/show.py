@@ -60,6 +60,8 @@ def loading() -> Iterator[Callable[[int, int], None]]:
             if task is None:
                 task = progress.add_task("loading weights", total=total)
             progress.update(task, completed=done, total=total)
+            if done >= total:
+                progress.stop()  # its thread would redraw for as long as a server runs
 
         yield tell
 

@@ -79,8 +79,9 @@ def _measure(found: Sequence[Subject], device: Any) -> list[Measured]:
     results, done = [], 0
     with steps("tune") as tell:
         for subject, size in zip(found, sizes, strict=True):
-            for at, result in enumerate(measure(subject, device), 1):
-                tell(f"{subject.candidate.name} {subject.case}", done + at, sum(sizes))
+            for result in measure(subject, device):
+                tried = len(result.times) + len(result.refused)
+                tell(f"{subject.candidate.name} {subject.case}", done + tried, sum(sizes))
             results.append(result)
             done += size
     return results

@@ -85,7 +85,8 @@ class PageTableAttention(AttentionKernel):
         out_THD: torch.Tensor,
         sinks_H: torch.Tensor | None = None,
     ) -> None:
-        self.attend(q_THD, *cache.unbind(2), plan, out_THD, sinks_H)
+        keys, values = cache.unbind(2)
+        self.attend(q_THD, keys, values, plan, out_THD, sinks_H)
 
     @abstractmethod
     def attend(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from inferplane.spec import DeviceProps, MemoryInfo, MiB
 
@@ -12,15 +12,21 @@ if TYPE_CHECKING:
 _SOURCE = "simulated device"
 
 
+class Owner(Protocol):
+    """Who gets memory back."""
+
+    def give_back(self, size: int) -> None: ...
+
+
 class Allocation:
     """The memory of one storage. Views share it; it is free when the last of them is gone.
 
-    fresh: zeroed by the host and written by nobody yet.
+    book: gets it back. fresh: zeroed by the host and written by nobody yet.
     """
 
     __slots__ = ("book", "bytes", "fresh")
 
-    def __init__(self, book: Book, size: int, fresh: bool) -> None:
+    def __init__(self, book: Owner, size: int, fresh: bool) -> None:
         self.book, self.bytes, self.fresh = book, size, fresh
 
     def __del__(self) -> None:
@@ -28,7 +34,7 @@ class Allocation:
 
 
 class Book:
-    """Bytes of one device, or of a graph's pool in it."""
+    """Bytes of one device."""
 
     def __init__(self, name: str, total: int, injector: Injector) -> None:
         self.name, self.total, self.injector = name, total, injector

@@ -85,7 +85,7 @@ def allocate(
     size = count * dtype.itemsize
     large = size >= _LARGE
     if board.capture is not None:
-        memory = board.capture.take(name, size)
+        memory = board.capture.pool.take(name, size)
     else:
         memory = board.memory.take(size, fresh=large)
     with torch.inference_mode():

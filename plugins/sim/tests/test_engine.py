@@ -15,6 +15,21 @@ PROMPTS = ["12+7=", "3+4=7\n58+31=", "9+9=18\n" * 20 + "40+2="]
 GREEDY = SamplingParams(temperature=0.0, max_tokens=6)
 
 
+EVERYTHING = SamplingParams(
+    temperature=0.8,
+    top_k=20,
+    top_p=0.9,
+    min_p=0.01,
+    seed=7,
+    max_tokens=6,
+    logprobs=2,
+    prompt_logprobs=1,
+    presence_penalty=0.1,
+    logit_bias={5: 1.0},
+    allowed_token_ids=tuple(range(3, 300)),
+)
+
+
 def answers(device: str, params: SamplingParams = GREEDY, **settings: Any) -> list[tuple[int, ...]]:
     with LLM(
         model="tiny-arithmetic", device=device, dtype="float32", max_num_seqs=4, **settings
@@ -42,6 +57,23 @@ def test_with_reference_kernels_too(start, expected, monkeypatch):
     assert answers("sim") == expected
 
 
+def test_decode_steps_are_replayed_graphs(start, expected):
+    start()
+    with LLM(model="tiny-arithmetic", device="sim", dtype="float32", max_num_seqs=4) as llm:
+        found = [tuple(o.outputs[0].token_ids) for o in llm.generate(PROMPTS, GREEDY)]
+        again = [tuple(o.outputs[0].token_ids) for o in llm.generate(PROMPTS, GREEDY)]
+        graphs = llm.engine.executor.runner.graphs
+        assert graphs is not None and graphs.failed == ""
+        assert graphs.replays > 0
+    assert found == again == expected
+
+
+def test_without_graphs_too(start, expected, monkeypatch):
+    monkeypatch.setenv("SIM_GRAPHS", "0")
+    start()
+    assert answers("sim") == expected
+
+
 def test_without_asynchronous_execution_too(start, expected):
     start(asynchronous=False)
     assert answers("sim") == expected
@@ -54,20 +86,7 @@ def test_in_small_pieces_too(start, expected):
 
 def test_every_way_of_sampling_gives_the_tokens_of_the_cpu(start):
     start()
-    params = SamplingParams(
-        temperature=0.8,
-        top_k=20,
-        top_p=0.9,
-        min_p=0.01,
-        seed=7,
-        max_tokens=6,
-        logprobs=2,
-        prompt_logprobs=1,
-        presence_penalty=0.1,
-        logit_bias={5: 1.0},
-        allowed_token_ids=tuple(range(3, 300)),
-    )
-    assert answers("sim", params) == answers("cpu", params)
+    assert answers("sim", EVERYTHING) == answers("cpu", EVERYTHING)
 
 
 def test_random_weights_need_no_generator_of_the_device(start):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from inferplane_sim.errors import SimCaptureError, SimKernelError
+from inferplane_sim.errors import SimCaptureError, SimKernelError, SimOutOfMemory
 from inferplane_sim.faults import inject
 from inferplane_sim.graphs import Graphs
 from inferplane_sim.pinned import pin
@@ -86,12 +86,28 @@ def test_memory_that_a_capture_lets_go_is_used_again(graphs):
     assert y[0].item() == 2.0
 
 
-def test_the_pool_is_a_part_of_device_memory(graphs, start):
-    from inferplane_sim.driver import driver
+def test_the_pool_grows_to_what_lives_at_once_and_is_given_back(graphs):
+    book = graphs.board.memory
+    x, y = torch.ones(1000, device="sim"), torch.zeros(1000, device="sim")
+    before = book.used
 
-    board = driver().boards[0]
-    graphs.capture(lambda: None)
-    assert board.memory.used == MiB
+    def run() -> None:
+        y.copy_((x + 1) + (x + 2))  # two sums and their sum are live at once
+
+    graph = graphs.capture(run)
+    assert book.used - before == 3 * 4000
+    second = graphs.capture(run)
+    assert book.used - before == 3 * 4000, "graphs share the pool"
+    graphs.pool = None
+    del graph, second
+    assert book.used == before
+
+
+def test_a_full_device_is_out_of_memory_in_a_capture_too(graphs):
+    x = torch.ones(4, device="sim")
+    with inject("oom"), pytest.raises(SimOutOfMemory):
+        graphs.capture(lambda: x + 1)
+    assert (x + 1).tolist() == [2.0] * 4
 
 
 def test_pinned_memory_may_be_copied_in_a_capture(graphs):

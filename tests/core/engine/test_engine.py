@@ -145,7 +145,7 @@ class TestKernelError:
 
         def failing(batch):
             if executor.launched:
-                executor.launch = launch
+                executor.launch, executor.broken = launch, True
                 raise Broken(Fault.MEMORY)
             return launch(batch)
 

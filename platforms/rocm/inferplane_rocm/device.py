@@ -1,0 +1,36 @@
+"""One AMD GPU: torch's device type "cuda" over HIP, and which errors end the process.
+
+Source: HIP Runtime API, hipError_t.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from inferplane.spec import Device
+
+
+class HIPDevice(Device):
+    memory_codes: ClassVar[frozenset[int]] = frozenset({2})  # hipErrorOutOfMemory
+    lost_codes: ClassVar[frozenset[int]] = frozenset(
+        {
+            100,  # hipErrorNoDevice
+            214,  # hipErrorECCNotCorrectable
+            700,  # hipErrorIllegalAddress
+            702,  # hipErrorLaunchTimeOut
+            709,  # hipErrorContextIsDestroyed
+            710,  # hipErrorAssert
+            719,  # hipErrorLaunchFailure
+            999,  # hipErrorUnknown
+        }
+    )
+    # hipGetErrorString of the same, for errors of Triton and of libraries, which have no code
+    lost_words: ClassVar[tuple[str, ...]] = (
+        "uncorrectable ECC error encountered",
+        "an illegal memory access was encountered",
+        "the launch timed out and was terminated",
+        "device-side assert triggered",
+        "unspecified launch failure",
+        "HSA_STATUS_ERROR",
+        "NCCL error: unhandled cuda error",
+    )

@@ -1,0 +1,144 @@
+"""The hooks of AMD GPUs. No torch and no AMD library here: candidates answer from data.
+
+AITER's kernels have a low priority: they serve where nothing else does, where they are pinned
+(`--kernel attention=rocm.aiter_unified`), or where tuning data says that they were faster. Its
+fused experts come with the mixture-of-experts models.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from inferplane.spec import (
+    Candidate,
+    Device,
+    DeviceProps,
+    LinkTopology,
+    MemoryInfo,
+    PlatformSpec,
+    hookimpl,
+)
+
+from . import supports
+from .device import HIPDevice
+from .probe import probe
+from .profiles import profiles
+
+_AITER = -10
+
+
+@hookimpl
+def inferplane_platform() -> PlatformSpec:
+    return PlatformSpec(
+        name="rocm",
+        vendor="AMD",
+        torch_device="cuda",  # torch's name for HIP devices
+        api=(0, 2),
+        probe=probe,
+        profiles=profiles(),
+        process_group="nccl",
+        visible_devices="HIP_VISIBLE_DEVICES",
+        score=100,
+    )
+
+
+@hookimpl
+def inferplane_device(props: DeviceProps) -> Device:
+    return HIPDevice("cuda", props)
+
+
+@hookimpl
+def inferplane_memory(props: DeviceProps) -> MemoryInfo:
+    from .memory import memory_info
+
+    return memory_info(props)
+
+
+@hookimpl
+def inferplane_topology(props: DeviceProps) -> LinkTopology:
+    from .topology import topology
+
+    return topology(props)
+
+
+@hookimpl
+def inferplane_ops(props: DeviceProps) -> list[Candidate]:
+    return [
+        _kernel("norm.rms", "aiter_rms", supports.aiter_norm, "ops:rms_norm", priority=_AITER),
+        _kernel(
+            "norm.add_rms",
+            "aiter_add_rms",
+            supports.aiter_norm,
+            "ops:add_rms_norm",
+            priority=_AITER,
+        ),
+    ]
+
+
+@hookimpl
+def inferplane_attention(props: DeviceProps) -> list[Candidate]:
+    options: dict[str, Any] = {"features": {"window", "softcap", "sinks"}, "priority": _AITER}
+    unified, prefill = supports.aiter_unified, supports.aiter_prefill
+    return [
+        _kernel(
+            "attention",
+            "aiter_unified",
+            unified,
+            "attention:AiterUnified",
+            capture="decode",
+            **options,
+        ),
+        _kernel(
+            "attention",
+            "aiter_prefill",
+            prefill,
+            "attention:AiterPrefill",
+            capture="decode",
+            **options,
+        ),
+    ]
+
+
+@hookimpl
+def inferplane_quantization(props: DeviceProps) -> list[Candidate]:
+    scaled: dict[str, Any] = {"features": {"bias", "quantized"}}
+    return [
+        Candidate(
+            op="linear",
+            name="rocm.gemm",
+            supports=supports.gemm,
+            load="inferplane.spec:TorchLinear",
+            features=frozenset({"bias"}),
+        ),
+        _kernel(
+            "linear",
+            "hipblaslt_fp8",
+            supports.hipblaslt_fp8,
+            "quantization:scaled_linear",
+            **scaled,
+        ),
+        _kernel(
+            "linear",
+            "aiter_a8w8",
+            supports.aiter_linear,
+            "quantization:AiterLinear",
+            priority=_AITER,
+            **scaled,
+        ),
+    ]
+
+
+@hookimpl
+def inferplane_communicator(props: DeviceProps) -> list[Candidate]:
+    ops = supports.COLLECTIVES
+    return [_kernel(op, "rccl", supports.rccl, "communicator:RCCL") for op in ops]
+
+
+@hookimpl
+def inferplane_graphs(props: DeviceProps) -> list[Candidate]:
+    return [_kernel("graph", "hip_graph", supports.graph, "graphs:HIPGraphs")]
+
+
+def _kernel(op: str, name: str, answer: Any, load: str, **options: Any) -> Candidate:
+    load = f"inferplane_rocm.{load}"
+    return Candidate(op=op, name=f"rocm.{name}", supports=answer, load=load, **options)

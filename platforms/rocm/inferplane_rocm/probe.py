@@ -1,0 +1,97 @@
+"""Looks for GPUs: what torch was built for, then the kernel driver, then torch itself.
+
+Sources: ROCm documentation, "Post-installation instructions" (/dev/kfd, the group render) and
+"GPU isolation techniques" (ROCR_, HIP_ and CUDA_VISIBLE_DEVICES).
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from inferplane.spec import DeviceProps, Probe, torch_build
+
+from .libraries import library_details
+from .management import NoSMI, by_address, smi
+from .profiles import make_props, profile_of
+from .topology import links_between
+
+_VARIABLES = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
+_INSTALL = "install a torch that is built for ROCm (pytorch.org, Get Started)"
+
+
+def probe(kfd: Path = Path("/dev/kfd")) -> Probe:
+    build = torch_build()
+    if not build:
+        return Probe.missing("torch is not installed", _INSTALL)
+    version = build.get("__version__", "of unknown version")
+    if "cuda" in build:
+        return Probe.missing(
+            f"torch {version} is built for CUDA {build['cuda']}, not HIP",
+            f"{_INSTALL}; for NVIDIA GPUs, pip install inferplane-cuda and --device cuda",
+        )
+    if "hip" not in build:
+        return Probe.missing(f"torch {version} has no HIP; {driver_state(kfd)}", _INSTALL)
+    if not kfd.exists():
+        return Probe.missing(
+            driver_state(kfd),
+            f"install the amdgpu driver; in a container, pass --device {kfd} --device /dev/dri",
+        )
+    if not os.access(kfd, os.R_OK | os.W_OK):
+        return Probe.missing(f"no permission for {kfd}", "add this user to the group render")
+    return _by_torch(version)
+
+
+def driver_state(kfd: Path) -> str:
+    """Whether the kernel driver is there."""
+    if kfd.exists():
+        return f"the AMD driver has {kfd}"
+    return f"no AMD GPU driver: {kfd} does not exist"
+
+
+def _by_torch(version: str) -> Probe:
+    import torch
+
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        return Probe.missing(f"torch {version}: {error}", "check rocminfo and rocm-smi")
+    count = torch.cuda.device_count()
+    found = [torch.cuda.get_device_properties(index) for index in range(count)]
+    if not found:
+        given = [f"{name} is {os.environ[name]!r}" for name in _VARIABLES if name in os.environ]
+        reason = f"torch {version} sees no GPU; {', '.join(given) or 'no variable hides any'}"
+        return Probe.missing(reason, f"check rocminfo, and {', '.join(_VARIABLES)}")
+    links = _links([_address(known) for known in found])
+    return Probe.found([_props(known, links) for known in found])
+
+
+def _links(addresses: list[str]) -> str:
+    try:
+        with smi() as lib:
+            handles = by_address(lib)
+            return links_between(lib, [handles[a] for a in addresses if a in handles])
+    except NoSMI:
+        return ""
+
+
+def _address(known: Any) -> str:
+    numbers = (getattr(known, f"pci_{part}_id", None) for part in ("domain", "bus", "device"))
+    domain, bus, device = numbers
+    return "" if bus is None else f"{domain or 0:04x}:{bus:02x}:{device or 0:02x}.0"
+
+
+def _props(known: Any, links: str) -> DeviceProps:
+    gfx = known.gcnArchName.partition(":")[0]  # "gfx942:sramecc+:xnack-"
+    return make_props(
+        name=known.name,
+        profile=profile_of(known.name, gfx),
+        memory_bytes=known.total_memory,
+        gfx=gfx,
+        cores=known.multi_processor_count,
+        details={"pci": _address(known), "links": links, **library_details()},
+        triton=find_spec("triton") is not None,
+        unified=bool(getattr(known, "is_integrated", False)),
+    )

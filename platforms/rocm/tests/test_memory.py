@@ -1,0 +1,104 @@
+"""Memory and links through amdsmi (V2e: the published package over a C library)."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from inferplane_rocm.management import NoSMI
+from inferplane_rocm.management import smi as open_smi
+from inferplane_rocm.memory import memory_info
+from inferplane_rocm.plugin import inferplane_topology
+from inferplane_rocm.profiles import make_props
+from platforms.rocm.tests.conftest import symbols, written
+
+from inferplane.spec import GiB
+
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="plugins", est_seconds=5)
+
+
+def props(address: str):
+    return make_props(
+        name="a",
+        profile="a",
+        memory_bytes=192 * GiB,
+        gfx="gfx942",
+        cores=1,
+        details={"pci": address},
+    )
+
+
+@pytest.fixture
+def use_torch(monkeypatch):
+    """(free GiB, held GiB): what torch says."""
+
+    def use(free: float, held: float) -> None:
+        monkeypatch.setattr(torch.cuda, "memory_reserved", lambda index: int(held * GiB))
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (int(free * GiB), 192 * GiB))
+
+    return use
+
+
+def test_the_stand_in_has_only_functions_that_the_published_package_calls(smi):
+    assert written() <= symbols()
+    assert len(symbols()) == 184
+
+
+def test_a_process_that_holds_nothing_asks_amdsmi_alone(smi, use_torch):
+    use_torch(1, 0)
+    smi.add()
+    address = smi.add(used=50 * GiB)
+    info = memory_info(props(address))
+    assert (info.free_bytes, info.total_bytes, info.source) == (142 * GiB, 192 * GiB, "amdsmi")
+
+
+def test_where_both_agree_hips_figure_counts(smi, use_torch):
+    use_torch(189.5, 2)
+    info = memory_info(props(smi.add()))
+    assert info.source == "hipMemGetInfo, as amdsmi"
+    assert (info.free_bytes, info.used_by_us_bytes) == (int(189.5 * GiB), 2 * GiB)
+
+
+def test_where_they_disagree_the_smaller_counts(smi, use_torch):
+    use_torch(189.5, 2)
+    info = memory_info(props(smi.add(used=100 * GiB)))
+    assert info.free_bytes == 92 * GiB
+    assert "disagree" in info.source
+
+
+@pytest.mark.parametrize("address", ["0000:01:00.0", ""])
+def test_a_gpu_that_amdsmi_does_not_know_is_told(address, smi, use_torch):
+    use_torch(3, 0)
+    smi.add()
+    assert "amdsmi has no GPU at" in memory_info(props(address)).source
+
+
+def test_a_figure_that_amdsmi_lacks_is_told(smi, use_torch):
+    use_torch(3, 0)
+    info = memory_info(props(smi.add(total=0)))
+    assert info.free_bytes == 3 * GiB
+    assert "hipMemGetInfo (amdsmi: " in info.source
+
+
+def test_a_library_that_does_not_start_is_told(smi, use_torch):
+    use_torch(3, 0)
+    smi.state.init = 34
+    assert "hipMemGetInfo (amdsmi: " in memory_info(props("")).source
+
+
+def test_without_its_library_the_package_says_so_and_prints_nothing(no_smi, capsys):
+    reason = r"KeyError: 'libamd_smi.so'.*Unable to find libamd_smi.so"
+    with pytest.raises(NoSMI, match=reason), open_smi():
+        pass
+    assert capsys.readouterr().out == ""
+
+
+def test_links_of_all_gpus(smi):
+    addresses = [smi.add() for _ in range(3)]
+    smi.join(2)
+    smi.state.links[0][2] = 1
+    smi.state.links[2][0] = 99
+    assert inferplane_topology(props(addresses[0])).links == (
+        ("", "xgmi", "pcie"),
+        ("xgmi", "", "xgmi"),
+        ("unknown", "xgmi", ""),
+    )

@@ -1,0 +1,86 @@
+"""Plans for GPUs that are not here, and the plugin as the core meets it (V0)."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+from inferplane_rocm import plugin
+
+from inferplane.planning.plan import make_plan
+from inferplane.plugins.binding import load
+from inferplane.plugins.discovery import discover
+from inferplane.settings import Settings
+
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="plugins", est_seconds=10)
+
+CONFIGS = Path(__file__).parents[3] / "tests" / "fixtures" / "configs"
+MODELS = ("tiny-arithmetic", *(str(folder) for folder in sorted(CONFIGS.iterdir())))
+ROWS = json.loads(files("inferplane_rocm").joinpath("profiles.json").read_text())
+HOOKS = ("ops", "attention", "quantization", "communicator", "graphs")
+
+
+@pytest.mark.parametrize("target", ROWS)
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: Path(m).name)
+def test_every_op_has_a_kernel_that_is_no_reference(model, target):
+    found = make_plan(Settings(model=model, device="rocm", target=target, strict=True))
+    chosen = {choice.request.op: choice.names for choice in found.resolution.choices.values()}
+    assert chosen["linear"] == "rocm.gemm"
+    assert chosen["attention"].startswith("triton.")
+    assert not found.resolution.fallbacks
+    assert found.budget.tokens > 100_000
+
+
+@pytest.mark.parametrize("profile", ROWS)
+def test_every_number_of_a_profile_has_a_source(profile):
+    row = ROWS[profile]
+    assert set(row["sources"]) == set(row) - {"name", "sources"}
+    assert all(len(source) > 20 for source in row["sources"].values())
+
+
+def test_serving_without_a_gpu_ends_at_once_with_the_reason():
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "inferplane.cli.main",
+            "serve",
+            "tiny-arithmetic",
+            "--device",
+            "rocm",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "platform 'rocm' is installed (inferplane-rocm" in done.stderr
+    assert "remedy: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_discovery_imports_no_torch_and_no_amd_library(run_python):
+    code = """
+import sys
+from inferplane.plugins.discovery import discover
+assert [p.name for p in discover() if p.ready and p.name == "rocm"] == ["rocm"]
+print([m for m in ("torch", "amdsmi", "aiter") if m in sys.modules])
+"""
+    assert run_python(code).strip() == "[]"
+
+
+def test_it_is_ready_without_a_warning():
+    (found,) = (p for p in discover() if p.name == "rocm")
+    assert (found.error, found.warnings) == (None, [])
+
+
+def test_every_candidate_loads(aiter):
+    props = plugin.inferplane_platform().profile("mi300x")
+    for hook in HOOKS:
+        for candidate in getattr(plugin, f"inferplane_{hook}")(props):
+            assert callable(load(candidate)), candidate.name

@@ -1,0 +1,100 @@
+"""The probe: which torch, which driver, which GPU."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from inferplane_rocm import probe as probes
+from inferplane_rocm.probe import probe
+
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="plugins", est_seconds=3)
+
+
+class Properties:
+    """What torch 2.13 for ROCm tells of an MI300X."""
+
+    name, gcnArchName = "AMD Instinct MI300X", "gfx942:sramecc+:xnack-"
+    total_memory, multi_processor_count = 192 << 30, 304
+    pci_domain_id, pci_device_id = 0, 0
+
+    def __init__(self, bus: int) -> None:
+        self.pci_bus_id = bus
+
+
+@pytest.fixture
+def hip_torch(monkeypatch, tmp_path):
+    """(count): torch for HIP, with so many GPUs. Gives the driver's file."""
+    file = tmp_path / "kfd"
+    file.touch()
+
+    def use(count: int):
+        monkeypatch.setattr(probes, "torch_build", lambda: {"__version__": "2.13", "hip": "7.0"})
+        monkeypatch.setattr(torch.cuda, "init", lambda: None)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: Properties(0xC1 + i))
+        return file
+
+    return use
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        ({}, "torch is not installed"),
+        ({"__version__": "2.13.0+cpu"}, "torch 2.13.0+cpu has no HIP; no AMD GPU driver"),
+        ({"__version__": "2.13", "cuda": "13.0"}, "torch 2.13 is built for CUDA 13.0, not HIP"),
+    ],
+)
+def test_a_torch_that_cannot_drive_it_is_named(build, words, monkeypatch, tmp_path):
+    monkeypatch.setattr(probes, "torch_build", lambda: build)
+    answer = probe(tmp_path / "kfd")
+    assert not answer.available
+    assert words in answer.reason
+    assert answer.remedy
+
+
+def test_without_the_driver_torch_is_not_asked(hip_torch, tmp_path):
+    hip_torch(1).unlink()
+    answer = probe(tmp_path / "kfd")
+    assert "no AMD GPU driver" in answer.reason
+    assert "--device" in answer.remedy
+
+
+def test_a_missing_permission_is_named(hip_torch, monkeypatch):
+    file = hip_torch(1)
+    monkeypatch.setattr(probes.os, "access", lambda *_: False)
+    answer = probe(file)
+    assert "no permission for" in answer.reason
+    assert "group render" in answer.remedy
+
+
+def test_hips_own_reason_is_given(hip_torch, monkeypatch):
+    file = hip_torch(1)
+
+    def broken():
+        raise RuntimeError("No HIP GPUs are available")
+
+    monkeypatch.setattr(torch.cuda, "init", broken)
+    assert "No HIP GPUs are available" in probe(file).reason
+
+
+def test_a_variable_that_hides_all_is_named(hip_torch, monkeypatch):
+    monkeypatch.setenv("ROCR_VISIBLE_DEVICES", "9")
+    assert "ROCR_VISIBLE_DEVICES is '9'" in probe(hip_torch(0)).reason
+
+
+def test_a_gpu_carries_what_planning_needs(hip_torch, no_smi):
+    first, second = probe(hip_torch(2)).devices
+    assert (first.profile, first.cores, first.memory_bytes) == ("mi300x", 304, 192 << 30)
+    assert (first.detail("gfx"), first.detail("fp8")) == ("gfx942", "fp8_e4m3fnuz")
+    assert {"triton", "graph_capture", "fp8_e4m3fnuz_gemm"} <= first.capabilities
+    assert "fp8_e4m3_gemm" not in first.capabilities
+    assert (second.index, second.detail("pci")) == (1, "0000:c2:00.0")
+    assert second.detail("links") == ""
+
+
+@pytest.mark.parametrize(("kind", "word"), [(2, "xgmi"), (1, "pcie"), (99, "unknown")])
+def test_links_come_from_amdsmi(kind, word, hip_torch, smi):
+    smi.add(), smi.add()
+    smi.join(kind)
+    assert probe(hip_torch(2)).devices[0].detail("links") == word
