@@ -1,0 +1,1 @@
+"""Portable Triton kernels, offered to every platform that has Triton."""

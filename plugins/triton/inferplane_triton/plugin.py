@@ -1,0 +1,99 @@
+"""The hooks: portable kernels for every device with the capability `triton`. No torch here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from inferplane.spec import Candidate, DeviceProps, FeatureSpec, hookimpl
+
+from . import supports
+
+_HERE = "inferplane_triton"
+PAGE_SIZES = (16, 32, 64, 128, 8, 4, 2, 1)
+
+
+@hookimpl
+def inferplane_feature() -> FeatureSpec:
+    return FeatureSpec(name="triton", api=(0, 2))
+
+
+@hookimpl
+def inferplane_ops(props: DeviceProps) -> list[Candidate]:
+    return [
+        _kernel("norm.rms", supports.norm, "norm:rms_norm", features={"weight_offset"}, tuned=True),
+        _kernel(
+            "norm.add_rms",
+            supports.norm,
+            "norm:add_rms_norm",
+            features={"weight_offset"},
+            tuned=True,
+        ),
+        _kernel(
+            "rotary",
+            supports.rotary,
+            "rotary:Rotary",
+            features={"interleaved", "partial_rotary"},
+        ),
+        _kernel(
+            "activation.gated",
+            supports.activation,
+            "activation:gated",
+            features={*supports.ACTIVATIONS, "limit"},
+            tuned=True,
+        ),
+        _kernel(
+            "embedding", supports.embedding, "embedding:Embedding", features={"scale", "sharded"}
+        ),
+        _kernel("kv.write", supports.kv_write, "write:kv_write", features={"kv_dtype"}),
+        _kernel(
+            "sample",
+            supports.sample,
+            "sample:sample",
+            features=supports.SAMPLING,
+            capture="none",
+            tuned=True,
+        ),
+    ]
+
+
+@hookimpl
+def inferplane_attention(props: DeviceProps) -> list[Candidate]:
+    features = {"window", "softcap", "sinks", "non_causal", "kv_dtype"}
+    return [
+        _kernel(
+            "attention",
+            supports.attention,
+            "attention:Attention",
+            features=features,
+            capture="decode",
+            page_sizes=PAGE_SIZES,
+            tuned=True,
+        )
+    ]
+
+
+@hookimpl
+def inferplane_blocks(props: DeviceProps) -> list[Candidate]:
+    features = {"qk_norm", "weight_offset", "interleaved", "partial_rotary", "kv_dtype"}
+    return [
+        _kernel(
+            "attention.input",
+            supports.attention_input,
+            "attention_input:AttentionInput",
+            features=features,
+            level="block",
+        )
+    ]
+
+
+def _kernel(op: str, answer: Any, load: str, *, tuned: bool = False, **options: Any) -> Candidate:
+    """tuned: its configurations can be measured with `inferplane tune`."""
+    name = op.removesuffix(".gated").replace(".", "_")
+    return Candidate(
+        op=op,
+        name=f"triton.{name}",
+        supports=answer,
+        load=f"{_HERE}.{load}",
+        tunable=f"{_HERE}.tunables:{name}" if tuned else "",
+        **options,
+    )

@@ -1,0 +1,136 @@
+"""What the kernels can serve: pure functions of a request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from inferplane.spec import (
+    ActivationRequest,
+    AttentionInputRequest,
+    AttentionRequest,
+    EmbeddingRequest,
+    GroupKind,
+    KVWriteRequest,
+    NormRequest,
+    RotaryRequest,
+    SampleRequest,
+    Support,
+)
+
+FLOATS = ("fp32", "fp16", "bf16")
+ACTIVATIONS = frozenset({"silu", "gelu", "gelu_tanh"})
+SAMPLING = frozenset(
+    {
+        "random",
+        "top_k",
+        "top_p",
+        "min_p",
+        "penalties",
+        "bias",
+        "mask",
+        "processors",
+        "logprobs",
+    }
+)
+WIDEST = 32_768  # elements of a row that one program holds
+MOST_GROUPS = 64  # query heads a kv head
+LARGEST_PAGE = 128
+LARGEST_VOCABULARY = 1 << 24  # counts in fp32 are exact up to it
+
+
+def floats(request: Any) -> Support:
+    """Triton, and a float type that both the device and the kernels have."""
+    device = request.device
+    if "triton" not in device.capabilities:
+        return Support.no(
+            f"{device.name} has no capability 'triton': its platform has no Triton for it, or "
+            "Triton is not installed"
+        )
+    if request.dtype not in FLOATS or request.dtype not in device.dtypes:
+        has = ", ".join(name for name in FLOATS if name in device.dtypes)
+        return Support.no(f"dtype is {request.dtype}, there are {has or 'none'} on {device.name}")
+    return Support.yes()
+
+
+def norm(request: NormRequest) -> Support:
+    if not 1 <= request.size <= WIDEST:
+        return Support.no(f"size is {request.size:,}, it has 1 to {WIDEST:,}")
+    return floats(request)
+
+
+def rotary(request: RotaryRequest) -> Support:
+    if request.axes != 1:
+        return Support.no(f"positions have {request.axes} axes, it has one")
+    if request.style not in ("neox", "interleaved"):
+        return Support.no(f"style is {request.style}, it has neox and interleaved")
+    size, dim = request.head_dim, request.rotary_dim
+    if dim % 2 or not 2 <= dim <= size <= 1024:
+        return Support.no(f"it turns {dim} of {size} elements, it has even numbers up to 1,024")
+    return floats(request)
+
+
+def activation(request: ActivationRequest) -> Support:
+    if request.kind not in ACTIVATIONS:
+        known = ", ".join(sorted(ACTIVATIONS))
+        return Support.no(f"activation is {request.kind}, there are {known}")
+    return floats(request)
+
+
+def embedding(request: EmbeddingRequest) -> Support:
+    return floats(request)
+
+
+def kv_dtype(request: Any) -> Support:
+    """The cache's type: a float type of the device, or fp8, without scales as in the contract."""
+    kv = request.kv_dtype
+    if kv in FLOATS and kv in request.device.dtypes:
+        return Support.yes()
+    if kv != "fp8_e4m3":
+        known = ", ".join(name for name in FLOATS if name in request.device.dtypes)
+        return Support.no(f"KV dtype is {kv}, there are {known} and fp8_e4m3")
+    if "fp8_e4m3_convert" not in request.device.capabilities:
+        return Support.no(
+            f"KV dtype is fp8_e4m3, {request.device.name} has no capability 'fp8_e4m3_convert'"
+        )
+    return Support.yes()
+
+
+def kv_write(request: KVWriteRequest) -> Support:
+    if request.layout != "standard":
+        return Support.no(f"layout is {request.layout!r}, it writes the standard one")
+    return floats(request) and kv_dtype(request)
+
+
+def attention_input(request: AttentionInputRequest) -> Support:
+    sizes = request.rotary.head_dim, request.write.head_dim
+    if sizes[0] != sizes[1]:
+        return Support.no(f"head sizes of rotary and KV write differ: {sizes[0]} and {sizes[1]}")
+    if request.qk_norm is not None and request.qk_norm.size != sizes[0]:
+        return Support.no(f"the norm's size is {request.qk_norm.size}, heads have {sizes[0]}")
+    return rotary(request.rotary) and kv_write(request.write)
+
+
+def attention(request: AttentionRequest) -> Support:
+    if request.kind not in (GroupKind.FULL, GroupKind.WINDOW):
+        return Support.no(f"KV group kind is {request.kind.value}, it has full and window")
+    size, page = request.head_dim, request.page_size
+    if size % 8 or not 16 <= size <= 256:
+        return Support.no(f"head size is {size}, it has multiples of 8 from 16 to 256")
+    if not 1 <= page <= LARGEST_PAGE:
+        return Support.no(f"page size is {page}, it has 1 to {LARGEST_PAGE}")
+    if request.heads % request.kv_heads:
+        return Support.no(f"{request.heads} heads do not share {request.kv_heads} kv heads evenly")
+    groups = request.heads // request.kv_heads
+    if groups > MOST_GROUPS:
+        return Support.no(f"{groups} query heads a kv head, it has 1 to {MOST_GROUPS}")
+    return floats(request) and kv_dtype(request)
+
+
+def sample(request: SampleRequest) -> Support:
+    if request.shards > 1:
+        return Support.no(f"logits are in {request.shards} shards, it takes whole rows")
+    if request.dtype != "fp32":
+        return Support.no(f"logits are {request.dtype}, it takes fp32")
+    if request.vocab > LARGEST_VOCABULARY:
+        return Support.no(f"vocabulary is {request.vocab:,}, it has {LARGEST_VOCABULARY:,} at most")
+    return floats(request)
