@@ -20,6 +20,9 @@ _SINCE: tuple[tuple[tuple[int, int], set[str], set[str]], ...] = (
     ((10, 0), {"fp4_e2m1"}, {"fp4_block_gemm"}),
 )
 
+# Same guide, "Technical Specifications per Compute Capability": most KiB a block.
+_SHARED = {(7, 0): 96, (8, 0): 163, (8, 6): 99, (8, 9): 99, (9, 0): 227, (10, 0): 227, (12, 0): 99}
+
 
 def make_props(
     *,
@@ -33,12 +36,13 @@ def make_props(
     unified: bool = False,
 ) -> DeviceProps:
     """triton: whether it is installed, for a GPU that is here."""
-    dtypes: frozenset[str] = frozenset()
-    capabilities = frozenset({"unified_memory"} if unified else ())
+    dtypes, capabilities = frozenset[str](), frozenset({"unified_memory"} if unified else ())
     for since, more_dtypes, more in _SINCE:
         if compute_capability >= since:
             dtypes, capabilities = dtypes | more_dtypes, capabilities | more
+    shared = str(_SHARED.get(compute_capability, 48) * 1024)  # 48 KiB: every device has that
     own = {"compute_capability": "{}.{}".format(*compute_capability), **details}
+    own["shared_memory_bytes"] = shared
     return DeviceProps(
         name=name,
         profile=profile,
@@ -52,9 +56,7 @@ def make_props(
 
 def rows() -> dict[str, dict[str, Any]]:
     """profiles.json: by short name; every number has an entry in "sources"."""
-    text = files(__package__).joinpath("profiles.json").read_text(encoding="utf-8")
-    found: dict[str, dict[str, Any]] = json.loads(text)
-    return found
+    return dict(json.loads(files(__package__).joinpath("profiles.json").read_text("utf-8")))
 
 
 def profiles() -> tuple[DeviceProps, ...]:

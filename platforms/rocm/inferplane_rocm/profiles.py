@@ -21,12 +21,14 @@ _ALWAYS = frozenset({"int64_index", "events", "graph_capture"})
 
 @dataclass(frozen=True)
 class Architecture:
-    """fp8: dtype name of its 8-bit type, "" for none. aiter: whether AITER has kernels for it."""
+    """fp8: dtype name of its 8-bit type, "" for none. aiter: whether AITER has kernels for it.
+    shared_kib: local data share that a work-group may have."""
 
     dtypes: frozenset[str]
     capabilities: frozenset[str]
     fp8: str = ""
     aiter: bool = False
+    shared_kib: int = 64
 
 
 _BF16 = frozenset({"fp32", "fp16", "bf16", "int8"})
@@ -41,6 +43,7 @@ ARCHITECTURES = {
         _COMPUTE | {"fp8_e4m3_gemm", "fp8_e4m3_convert", "fp4_block_gemm"},
         "fp8_e4m3",
         aiter=True,
+        shared_kib=160,
     ),
     "gfx1100": Architecture(_BF16, _COMPUTE),
     "gfx1201": Architecture(
@@ -82,7 +85,12 @@ def make_props(
         dtypes=known.dtypes,
         capabilities=capabilities,
         cores=cores,
-        details=(("gfx", gfx), ("fp8", known.fp8), *sorted(details.items())),
+        details=(
+            ("gfx", gfx),
+            ("fp8", known.fp8),
+            ("shared_memory_bytes", str(known.shared_kib * 1024)),
+            *sorted(details.items()),
+        ),
     )
 
 

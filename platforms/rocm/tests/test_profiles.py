@@ -1,0 +1,14 @@
+"""What planned devices say of themselves."""
+
+from __future__ import annotations
+
+import pytest
+from inferplane_rocm.profiles import profiles
+
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="plugins", est_seconds=1)
+
+
+@pytest.mark.parametrize(("profile", "kib"), [("mi300x", 64), ("mi355x", 160)])
+def test_portable_kernels_learn_how_much_shared_memory_there_is(profile, kib):
+    found = next(props for props in profiles() if props.profile == profile)
+    assert found.detail("shared_memory_bytes") == str(kib * 1024)
