@@ -40,9 +40,8 @@ def make_props(
     for since, more_dtypes, more in _SINCE:
         if compute_capability >= since:
             dtypes, capabilities = dtypes | more_dtypes, capabilities | more
-    shared = str(_SHARED.get(compute_capability, 48) * 1024)  # 48 KiB: every device has that
     own = {"compute_capability": "{}.{}".format(*compute_capability), **details}
-    own["shared_memory_bytes"] = shared
+    own["shared_memory_bytes"] = str(_SHARED.get(compute_capability, 48) * 1024)  # 48: all have
     return DeviceProps(
         name=name,
         profile=profile,
