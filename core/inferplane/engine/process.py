@@ -135,8 +135,9 @@ class EngineProcess:
             Pages(group.name, pool.size, pool.free, pool.evictable, pool.size - pool.available)
             for group, pool in zip(engine.plan.groups, engine.cache.pools, strict=True)
         ]
+        taken = scheduler.slots.size - scheduler.slots.free  # also by what launched steps still use
         return Stats(
-            running=len(scheduler.slots.order),
+            running=taken,
             waiting=len(scheduler.waiting),
             steps=engine.stats.steps,
             failed_steps=engine.stats.failed_steps,
