@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent.parent.parent.parent)]
 
-if os.environ.get("TRITON_INTERPRET") != "1":
-    raise RuntimeError("set TRITON_INTERPRET=1 before Triton is imported")
+if os.environ.get("TRITON_INTERPRET") == "1":
+    sys.path[:0] = [str(HERE), str(HERE.parent.parent.parent.parent)]
+else:  # Triton would compile for a device
+    collect_ignore_glob = ["*"]
 
 
 @pytest.fixture
