@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 
-from inferplane.spec import AttentionKernel, AttentionMetadata, AttentionRequest
+from inferplane.spec import AttentionKernel, AttentionMetadata, AttentionRequest, GroupKind
 from inferplane.spec.torch_types import index_dtype
 
 from .wide import wide
 
 
 class Attention(AttentionKernel):
-    """Every semantic of the contract for full and window groups, one row at a time."""
+    """Every semantic of the contract for full, window and latent groups, one row at a time."""
 
     def __init__(self, request: AttentionRequest) -> None:
         super().__init__(request)
@@ -34,6 +34,7 @@ class Attention(AttentionKernel):
         plan: AttentionMetadata,
         out_THD: torch.Tensor,
         sinks_H: torch.Tensor | None = None,
+        kv_scales: torch.Tensor | None = None,
     ) -> None:
         page = self.request.page_size
         for row in range(plan.rows):
@@ -44,10 +45,24 @@ class Attention(AttentionKernel):
             table = torch.as_tensor(plan.page_table[row, : -(-length // page)].copy())
             # a page outside the window may be gone (-1): what is read there is masked
             pages = table.clamp(min=0).to(cache.device, self.index)
-            kv_L2KD = cache.index_select(0, pages).flatten(0, 1)[:length]
-            out_THD[first:last] = self.attend(
-                q_THD[first:last], kv_L2KD[:, 0], kv_L2KD[:, 1], sinks_H
-            ).to(out_THD.dtype)
+            kept = cache.index_select(0, pages).flatten(0, 1)[:length]
+            k_LKD, v_LKD = self._keys_and_values(kept, kv_scales)
+            out_THD[first:last] = self.attend(q_THD[first:last], k_LKD, v_LKD, sinks_H).to(
+                out_THD.dtype
+            )
+
+    def _keys_and_values(
+        self, kept: torch.Tensor, kv_scales: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Out of [L, 2, K, D], or of latent vectors [L, D]."""
+        if self.request.kind is GroupKind.LATENT:
+            k_LKD = kept[:, None]
+            v_LKD = k_LKD[..., : self.request.out_dim]
+        else:
+            k_LKD, v_LKD = kept[:, 0], kept[:, 1, :, : self.request.out_dim]
+        if kv_scales is not None:
+            k_LKD, v_LKD = wide(k_LKD) * kv_scales[0], wide(v_LKD) * kv_scales[1]
+        return k_LKD, v_LKD
 
     def attend(
         self,

@@ -1,4 +1,4 @@
-"""Unquantized linear layers."""
+"""Linear layers: unquantized, and of every scheme by dequantizing at each call."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 
 from inferplane.spec import LinearRequest, Packed, WeightSource
+from inferplane.spec.quantized import as_quantized, dequantize
+
+from .wide import wide
 
 
 class Linear:
@@ -15,6 +18,8 @@ class Linear:
         self.request = request
 
     def prepare(self, source: WeightSource) -> Packed:
+        if self.request.scheme.quantized:
+            return self._keep(source)
         weight = source.read("weight")
         bias = source.read("bias") if self.request.bias else None
         tensors = {"weight": weight} if bias is None else {"weight": weight, "bias": bias}
@@ -23,5 +28,20 @@ class Linear:
             data=(weight, bias), final_bytes=sum(t.nbytes for t in owned), tensors=tensors
         )
 
+    def _keep(self, source: WeightSource) -> Packed:
+        """The quantized tensors as they are, and the rows of each part."""
+        tensors = {name: source.read(name) for name in source.names()}
+        parts = tuple(part.shape[0] for part in source.parts("weight"))
+        size = sum(tensor.nbytes for tensor in tensors.values())
+        return Packed(data=(tensors, parts), final_bytes=size, tensors=tensors)
+
     def __call__(self, x_TC: torch.Tensor, packed: Packed) -> torch.Tensor:
-        return F.linear(x_TC, *packed.data)
+        scheme = self.request.scheme
+        if not scheme.quantized:
+            return F.linear(x_TC, *packed.data)
+        tensors, parts = packed.data
+        x = wide(x_TC)
+        weight = dequantize(scheme, tensors, parts).to(x.dtype)
+        x = as_quantized(scheme, x, tensors.get("input_scale")).to(x.dtype)
+        bias = tensors["bias"].to(x.dtype) if self.request.bias else None
+        return F.linear(x, weight, bias).to(x_TC.dtype)

@@ -9,14 +9,22 @@ from inferplane.spec import (
     AttentionRequest,
     Candidate,
     DeviceProps,
+    ExpertsRequest,
     FeatureSpec,
     GroupKind,
     LinearRequest,
+    QuantScheme,
     Support,
     hookimpl,
 )
 
-_ACTIVATIONS = ("silu", "gelu", "gelu_tanh")
+_ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "swigluoai")
+_WEIGHTS = (
+    *("int8", "uint8", "int4", "uint4", "fp8_e4m3", "fp8_e5m2", "fp8_e4m3fnuz"),
+    *("fp4_e2m1", "nf4"),
+)
+_INPUTS = ("", "int8", "int4", "fp8_e4m3", "fp8_e5m2", "fp8_e4m3fnuz", "fp4_e2m1")
+_SCALES = ("fp32", "bf16", "fp16", "ue8m0", "fp8_e4m3")
 
 
 @hookimpl
@@ -77,7 +85,32 @@ def inferplane_quantization(props: DeviceProps) -> list[Candidate]:
             name="reference.linear",
             supports=_linear,
             load="inferplane.reference.linear:Linear",
-        )
+        ),
+        Candidate(
+            op="linear.heads",
+            name="reference.linear.heads",
+            supports=_any,
+            load="inferplane.spec:TorchHeadsLinear",
+        ),
+    ]
+
+
+@hookimpl
+def inferplane_moe(props: DeviceProps) -> list[Candidate]:
+    return [
+        Candidate(
+            op="moe.route",
+            name="reference.moe.route",
+            supports=_any,
+            load="inferplane.reference.moe:route",
+        ),
+        Candidate(
+            op="moe.experts",
+            name="reference.moe.experts",
+            supports=_experts,
+            load="inferplane.reference.moe:Experts",
+            capture="none",
+        ),
     ]
 
 
@@ -104,20 +137,40 @@ def _activation(request: Any) -> Support:
 
 
 def _write(request: Any) -> Support:
-    if request.layout != "standard":
-        return Support.no(f"layout is {request.layout!r}, it writes the standard one")
+    if request.layout not in ("standard", "latent"):
+        return Support.no(f"layout is {request.layout!r}, it writes the standard and latent ones")
     return Support.yes()
 
 
 def _attention(request: AttentionRequest) -> Support:
-    if request.kind not in (GroupKind.FULL, GroupKind.WINDOW):
-        return Support.no(f"KV group kind is {request.kind.value}, it has full and window")
+    if request.kind is GroupKind.STATE:
+        return Support.no("KV group kind is state, it has full, window and latent")
     return Support.yes()
 
 
 def _linear(request: LinearRequest) -> Support:
-    if request.scheme.quantized:
-        return Support.no(f"scheme is {request.scheme.name}, it has unquantized weights only")
     if request.adapters:
         return Support.no("adapters are asked for, it has none")
+    return _scheme(request.scheme)
+
+
+def _experts(request: ExpertsRequest) -> Support:
+    if request.activation not in _ACTIVATIONS:
+        return Support.no(
+            f"activation is {request.activation}, there are {', '.join(_ACTIVATIONS)}"
+        )
+    return _scheme(request.scheme)
+
+
+def _scheme(scheme: QuantScheme) -> Support:
+    if not scheme.quantized:
+        return Support.yes()
+    for what, value, known in (
+        ("weight type", scheme.weight, _WEIGHTS),
+        ("input type", scheme.activation, _INPUTS),
+        ("scale type", scheme.scale, _SCALES),
+        ("input scale type", scheme.activation_scale, ("fp32", "ue8m0")),
+    ):
+        if value not in known:
+            return Support.no(f"{what} is {value}, there are {', '.join(filter(None, known))}")
     return Support.yes()

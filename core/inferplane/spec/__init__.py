@@ -23,16 +23,19 @@ from .kernels import (
     Dumpable,
     EmbeddingKernel,
     ExpertsKernel,
+    HeadsLinearKernel,
     KVWriteKernel,
     LayerKernel,
     LinearKernel,
     RotaryKernel,
+    RoutingKernel,
     SampleKernel,
 )
 from .kv import GroupKind, KVGroup, KVLayout, standard_layout
-from .linear import TorchLinear, TorchScaledLinear
+from .linear import TorchHeadsLinear, TorchLinear, TorchScaledLinear
 from .mesh import Group, Mesh
 from .models import FormatSpec, ModelSpec
+from .moe import DispatchRequest, ExpertsRequest, MoEBlockRequest, RoutingRequest
 from .ops import OPS, OpSchema
 from .page_tables import PageTableAttention, PageTables
 from .platform import FeatureSpec, PlatformSpec
@@ -45,20 +48,18 @@ from .requests import (
     AttentionInputRequest,
     AttentionRequest,
     CollectiveRequest,
-    DispatchRequest,
     EmbeddingRequest,
-    ExpertsRequest,
     GatedMLPRequest,
     GraphRequest,
+    HeadsLinearRequest,
     KVWriteRequest,
+    LatentBlockRequest,
     LayerRequest,
     LinearRequest,
     ModelRequest,
-    MoEBlockRequest,
     NormRequest,
     Request,
     RotaryRequest,
-    RoutingRequest,
     SampleRequest,
     TokenRange,
     TransferRequest,
@@ -118,6 +119,8 @@ __all__ = [
     "Group",
     "GroupKind",
     "GroupStep",
+    "HeadsLinearKernel",
+    "HeadsLinearRequest",
     "InferplaneSpecs",
     "KVGroup",
     "KVLayout",
@@ -125,6 +128,7 @@ __all__ = [
     "KVWriteKernel",
     "KVWriteRequest",
     "KiB",
+    "LatentBlockRequest",
     "LayerKernel",
     "LayerRequest",
     "Level",
@@ -150,6 +154,7 @@ __all__ = [
     "Request",
     "RotaryKernel",
     "RotaryRequest",
+    "RoutingKernel",
     "RoutingRequest",
     "SampleInputs",
     "SampleKernel",
@@ -162,6 +167,7 @@ __all__ = [
     "TokenRange",
     "TorchCommunicator",
     "TorchGraphs",
+    "TorchHeadsLinear",
     "TorchLinear",
     "TorchScaledLinear",
     "TransferRequest",

@@ -80,8 +80,12 @@ class AttentionKernel(ABC):
         plan: Any,
         out_THD: torch.Tensor,
         sinks_H: torch.Tensor | None = None,
+        kv_scales: torch.Tensor | None = None,
     ) -> None:
-        """Writes `out_THD` (allocated by the caller, same dtype as q). Keys and values of this step
+        """Writes `out_THD` (allocated by the caller, same dtype as q; D is the request's `out_dim`).
+        sinks: fp32 [H], and kv_scales: fp32 [2] (of keys, of values), are given where the request has
+        them: a kernel without the feature may leave the argument out. In a LATENT group k is [T, 1, head_dim], v a
+        view of its first value_dim elements. Keys and values of this step
         are in the cache already; `k`, `v` are given for kernels that would rather not re-read them.
         On the current stream, no synchronisation; capture-safe as the candidate's `capture` says.
         """
@@ -100,7 +104,8 @@ class AttentionKernel(ABC):
             cache[dst].copy_(cache[src])
 
     def export_pages(self, cache: Any, pages: Sequence[int]) -> torch.Tensor:
-        """(optional) Pages in the wire form: [pages, P, 2, K, D], contiguous, on the host.
+        """(optional) Pages in the wire form: [pages, P, 2, K, D] (latent: [pages, P, D]),
+        contiguous, on the host.
 
         The default is right for `standard_layout` only.
         """

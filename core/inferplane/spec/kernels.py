@@ -70,10 +70,16 @@ class KVWriteKernel(Protocol):
     """op "kv.write"."""
 
     def __call__(
-        self, k_TKD: torch.Tensor, v_TKD: torch.Tensor, cache: Any, slots_T: torch.Tensor
+        self,
+        k_TKD: torch.Tensor,
+        v_TKD: torch.Tensor,
+        cache: Any,
+        slots_T: torch.Tensor,
+        kv_scales: torch.Tensor | None = None,
     ) -> None:
         """Writes token t's key and value to slot slots_T[t] = page * P + offset. A slot of -1 is
-        skipped (padding). slots int64, or int32 on devices without `int64_index`."""
+        skipped (padding). slots int64, or int32 on devices without `int64_index`. kv_scales: fp32
+        [2], given only where the request has them."""
 
 
 class AttentionInputKernel(Protocol):
@@ -118,10 +124,34 @@ class LayerKernel(Protocol):
         them through `slot.kernel`."""
 
 
-class ExpertsKernel(Protocol):
-    """op "moe.experts". (provisional)"""
+class HeadsLinearKernel(Protocol):
+    """op "linear.heads": a matrix of its own for every head."""
 
-    def prepare(self, source: WeightSource) -> Packed: ...
+    def prepare(self, source: WeightSource) -> Packed:
+        """Reads "weight" [H, N, C]: y[t, h] = weight[h] @ x[t, h]."""
+
+    def __call__(self, x_THC: torch.Tensor, packed: Packed) -> torch.Tensor:
+        """[T, H, N] in the request's dtype. `x_THC` may be a strided view; it is not written."""
+
+
+class RoutingKernel(Protocol):
+    """op "moe.route". Legend: X experts, E experts a token (top_k, and those that all meet)."""
+
+    def __call__(
+        self, logits_TX: torch.Tensor, bias_X: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(weights fp32 [T, E], experts int32 [T, E]), best first. bias: fp32 [X], given where the
+        request has one. Scores are computed in fp32. Inputs are not written."""
+
+
+class ExpertsKernel(Protocol):
+    """op "moe.experts". Legend: X experts, E experts a token, I intermediate size."""
+
+    def prepare(self, source: WeightSource) -> Packed:
+        """Reads "gate_up.weight" [X, 2I, C] (gate's rows, then up's) and "down.weight" [X, C, I];
+        with a scheme "gate_up.scale", "down.scale" and so on, as `spec.quant` lists them with X in
+        front (a "tensor" granularity gives [X, 2] and [X, 1]); with bias "gate_up.bias" [X, 2I] and
+        "down.bias" [X, C]. Called once."""
 
     def __call__(
         self,
@@ -129,7 +159,10 @@ class ExpertsKernel(Protocol):
         weights_TE: torch.Tensor,
         experts_TE: torch.Tensor,
         packed: Packed,
-    ) -> torch.Tensor: ...
+    ) -> torch.Tensor:
+        """[T, C] in the request's dtype: the sum over a token's experts of weight * MLP(x). weights
+        fp32, experts int32; an expert of -1 is another rank's, and adds nothing. `x_TC` is
+        contiguous and is not written."""
 
 
 class SampleKernel(Protocol):

@@ -65,11 +65,15 @@ class KVGroup:
 def standard_layout(request: AttentionRequest) -> KVLayout:
     """The layout of a candidate that names none, and the wire form of `export_pages`.
 
-    One page is [page_size, 2, kv_heads, head_dim], contiguous: keys at [:, 0], values at [:, 1].
+    One page is [page_size, 2, kv_heads, head_dim], contiguous: keys at [:, 0], values at [:, 1]; in
+    a LATENT group, whose layout is named "latent", it is [page_size, head_dim].
     """
-    shape = (request.page_size, 2, request.kv_heads, request.head_dim)
+    latent = request.kind is GroupKind.LATENT
+    shape: tuple[int, ...] = (request.page_size, 2, request.kv_heads, request.head_dim)
+    if latent:
+        shape = (request.page_size, request.head_dim)
     return KVLayout(
-        name="standard",
+        name="latent" if latent else "standard",
         page_size=request.page_size,
         dtype=request.kv_dtype,
         shape=shape,

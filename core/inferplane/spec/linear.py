@@ -12,7 +12,7 @@ from .weights import Packed, WeightSource
 if TYPE_CHECKING:
     import torch
 
-    from .requests import LinearRequest
+    from .requests import HeadsLinearRequest, LinearRequest
 
 
 class TorchLinear:
@@ -100,3 +100,24 @@ class TorchScaledLinear:
         y_TN = torch._scaled_mm(x, weight_CN, x_scale, scale, out_dtype=out_type)
         y_TN = y_TN.to(self.dtype)
         return y_TN if bias is None else y_TN.add_(bias)
+
+
+class TorchHeadsLinear:
+    """(optional) op "linear.heads" through torch's batched product."""
+
+    def __init__(self, request: HeadsLinearRequest) -> None:
+        self.request = request
+
+    def prepare(self, source: WeightSource) -> Packed:
+        weight_HCN = source.read("weight").transpose(1, 2).contiguous()
+        return Packed(
+            data=weight_HCN,
+            final_bytes=weight_HCN.nbytes,
+            peak_bytes=weight_HCN.nbytes,
+            tensors={"weight": weight_HCN},
+        )
+
+    def __call__(self, x_THC: torch.Tensor, packed: Packed) -> torch.Tensor:
+        import torch
+
+        return torch.bmm(x_THC.transpose(0, 1), packed.data).transpose(0, 1)

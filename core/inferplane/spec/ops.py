@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from . import moe
 from . import requests as r
 
 
@@ -25,6 +26,9 @@ class OpSchema:
 
 OPS: dict[str, OpSchema] = {
     "linear": OpSchema(request=r.LinearRequest, call="(x_TC, packed) -> y_TN", result="T,N"),
+    "linear.heads": OpSchema(
+        request=r.HeadsLinearRequest, call="(x_THC, packed) -> y_THN", result="T,H,N"
+    ),
     "embedding": OpSchema(request=r.EmbeddingRequest, call="(ids_T, packed) -> x_TC", result="T,C"),
     "norm.rms": OpSchema(request=r.NormRequest, call="(x, weight_C) -> y", result="as x"),
     "norm.add_rms": OpSchema(
@@ -60,24 +64,29 @@ OPS: dict[str, OpSchema] = {
         result="T,C",
         provisional=True,
     ),
-    "mlp.block": OpSchema(request=r.GatedMLPRequest, call="(x_TC, packed) -> y_TC", result="T,C"),
-    "moe.route": OpSchema(
-        request=r.RoutingRequest,
-        call="(logits_TX, bias_X) -> (weights_TE, experts_TE)",
-        result="T,E twice",
-        provisional=True,
-    ),
-    "moe.experts": OpSchema(
-        request=r.ExpertsRequest,
-        call="(x_TC, weights_TE, experts_TE, packed) -> y_TC",
+    "attention.latent_block": OpSchema(
+        request=r.LatentBlockRequest,
+        call="(x_TC, step, slot, packed) -> y_TC",
+        mutates=("cache",),
         result="T,C",
         provisional=True,
     ),
+    "mlp.block": OpSchema(request=r.GatedMLPRequest, call="(x_TC, packed) -> y_TC", result="T,C"),
+    "moe.route": OpSchema(
+        request=moe.RoutingRequest,
+        call="(logits_TX, bias_X) -> (weights_TE, experts_TE)",
+        result="T,E twice",
+    ),
+    "moe.experts": OpSchema(
+        request=moe.ExpertsRequest,
+        call="(x_TC, weights_TE, experts_TE, packed) -> y_TC",
+        result="T,C",
+    ),
     "moe.dispatch": OpSchema(
-        request=r.DispatchRequest, call="dispatch / combine", provisional=True
+        request=moe.DispatchRequest, call="dispatch / combine", provisional=True
     ),
     "moe.block": OpSchema(
-        request=r.MoEBlockRequest, call="(x_TC, packed) -> y_TC", result="T,C", provisional=True
+        request=moe.MoEBlockRequest, call="(x_TC, packed) -> y_TC", result="T,C", provisional=True
     ),
     "layer": OpSchema(
         request=r.LayerRequest,

@@ -82,14 +82,30 @@ class LinearRequest(Request):
     def _semantics(self) -> Iterator[str]:
         if self.bias:
             yield "bias"
-        if self.scheme.quantized:
-            yield "quantized"
+        yield from self.scheme.semantics()
         if self.adapters:
             yield "adapters"
 
     def describe(self) -> str:
         scheme = f" {self.scheme.name}" if self.scheme.quantized else ""
         return f"{self.dtype}{scheme} {self.in_features}x{self.out_features}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadsLinearRequest(Request):
+    """One matrix a head: y_h = x_h W_h. heads: this rank's. (MLA: in and out of the latent space.)
+
+    inputs, outputs: sizes of one head's vectors.
+    """
+
+    op: str = "linear.heads"
+    heads: int
+    inputs: int
+    outputs: int
+    dtype: str
+
+    def describe(self) -> str:
+        return f"{self.dtype} H{self.heads} {self.inputs}x{self.outputs}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,10 +160,11 @@ class RotaryRequest(Request):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActivationRequest(Request):
-    """act(gate) * up, the two halves of the input's last axis. size: of one half.
+    """A gate and its values, the two halves of the input's last axis. size: of one half.
 
-    kind: always a required feature, so that a kernel never applies another function.
-    limit: clamp of gate and up before use (gpt-oss), 0 for none.
+    kind: always a required feature, so that a kernel never applies another function. "silu", "gelu",
+    "gelu_tanh": act(gate) * up. "swigluoai" (gpt-oss): gate * sigmoid(1.702 gate) * (up + 1).
+    limit: gate is clamped from above and up on both sides before use, 0 for none.
     """
 
     op: str = "activation.gated"
@@ -194,6 +211,9 @@ class AttentionRequest(Request):
     kind: of the KV group. window: tokens a query reads, itself included; 0 for all.
     softcap: of the logits, 0 for none. sinks: a learned logit a head that takes probability.
     page_size: of the cache, in tokens.
+    kv_scales: the cache holds key / scale and value / scale, with two numbers a layer.
+    value_dim: size of a value, 0 for `head_dim`. In a LATENT group one vector a token is cached
+    (kv_heads 1): all of its head_dim elements are the key, the first value_dim are the value.
     """
 
     op: str = "attention"
@@ -209,6 +229,13 @@ class AttentionRequest(Request):
     softcap: float = 0.0
     sinks: bool = False
     causal: bool = True
+    value_dim: int = 0
+    kv_scales: bool = False
+
+    @property
+    def out_dim(self) -> int:
+        """Size of one head's result."""
+        return self.value_dim or self.head_dim
 
     def _semantics(self) -> Iterator[str]:
         if self.kind in (GroupKind.LATENT, GroupKind.STATE):
@@ -223,6 +250,10 @@ class AttentionRequest(Request):
             yield "non_causal"
         if self.kv_dtype != self.dtype:
             yield "kv_dtype"
+        if self.value_dim:
+            yield "value_dim"
+        if self.kv_scales:
+            yield "kv_scales"
 
     def describe(self) -> str:
         window = f" W{self.window}" if self.window else ""
@@ -232,7 +263,11 @@ class AttentionRequest(Request):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KVWriteRequest(Request):
-    """Writes keys and values of new tokens to their slots in a cache of one named layout."""
+    """Writes keys and values of new tokens to their slots in a cache of one named layout.
+
+    In the layout "latent" the one vector a token is its key; there is no value. kv_scales: what is
+    written is key / scale and value / scale, with two numbers a layer.
+    """
 
     op: str = "kv.write"
     layout: str
@@ -241,10 +276,13 @@ class KVWriteRequest(Request):
     dtype: str
     kv_dtype: str
     page_size: int
+    kv_scales: bool = False
 
     def _semantics(self) -> Iterator[str]:
         if self.kv_dtype != self.dtype:
             yield "kv_dtype"
+        if self.kv_scales:
+            yield "kv_scales"
 
     def describe(self) -> str:
         return f"{self.kv_dtype} {self.layout} K{self.kv_heads} D{self.head_dim}"
@@ -288,6 +326,34 @@ class AttentionBlockRequest(Request):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LatentBlockRequest(Request):
+    """Block: latent attention (MLA) in its absorbed form, with all projections.
+
+    Source: DeepSeek-V2, arXiv 2405.04434, section 2.1. parts: the requests of the reference
+    composition, in the order of its children. nope_dim, rope_dim: parts of a head's query and key
+    without and with rotary. kv_rank: size of the latent vector. q_rank: of the query's, 0 for none.
+    """
+
+    op: str = "attention.latent_block"
+    hidden: int
+    heads: int
+    q_rank: int
+    kv_rank: int
+    nope_dim: int
+    rope_dim: int
+    value_dim: int
+    dtype: str
+    parts: tuple[Request, ...] = ()
+
+    def _semantics(self) -> Iterator[str]:
+        for part in self.parts:
+            yield from part.requires
+
+    def describe(self) -> str:
+        return f"{self.dtype} C{self.hidden} H{self.heads} R{self.kv_rank}+{self.rope_dim}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GatedMLPRequest(Request):
     """Block: down(act(gate(x)) * up(x))."""
 
@@ -302,91 +368,6 @@ class GatedMLPRequest(Request):
 
     def describe(self) -> str:
         return f"{self.gate_up.describe()} {self.activation.kind}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RoutingRequest(Request):
-    """Chooses `top_k` of `experts` for each token, with weights.
-
-    scoring: "softmax" or "sigmoid". renormalize: the chosen weights sum to one (times `scaling`).
-    bias: a learned correction that moves the choice but not the weight. groups, top_groups:
-    experts are chosen within the best groups; 0 for no groups.
-    """
-
-    op: str = "moe.route"
-    experts: int
-    top_k: int
-    dtype: str
-    scoring: Literal["softmax", "sigmoid"] = "softmax"
-    renormalize: bool = True
-    bias: bool = False
-    groups: int = 0
-    top_groups: int = 0
-    scaling: float = 1.0
-
-    def _semantics(self) -> Iterator[str]:
-        if self.scoring != "softmax":
-            yield self.scoring
-        if not self.renormalize:
-            yield "no_renormalize"
-        if self.bias:
-            yield "bias"
-        if self.groups:
-            yield "groups"
-        if self.scaling != 1.0:
-            yield "scaling"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExpertsRequest(Request):
-    """The chosen experts' gated MLPs and their weighted sum. Experts are this rank's."""
-
-    op: str = "moe.experts"
-    experts: int
-    top_k: int
-    hidden: int
-    intermediate: int
-    dtype: str
-    activation: str = "silu"
-    limit: float = 0.0
-    bias: bool = False
-    scheme: QuantScheme = UNQUANTIZED
-
-    def _semantics(self) -> Iterator[str]:
-        yield self.activation
-        if self.limit:
-            yield "limit"
-        if self.bias:
-            yield "bias"
-        if self.scheme.quantized:
-            yield "quantized"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DispatchRequest(Request):
-    """Sends tokens to the ranks of their experts, and brings results back (all-to-all)."""
-
-    op: str = "moe.dispatch"
-    experts: int
-    top_k: int
-    hidden: int
-    dtype: str
-    ranks: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MoEBlockRequest(Request):
-    """Block: router, routing, experts and shared experts."""
-
-    op: str = "moe.block"
-    routing: RoutingRequest
-    experts: ExpertsRequest
-    shared_intermediate: int = 0
-
-    def _semantics(self) -> Iterator[str]:
-        yield from self.routing.requires | self.experts.requires
-        if self.shared_intermediate:
-            yield "shared_experts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 class WeightPart:
     """One logical part of a fused tensor.
 
-    key: the tensor's name in the checkpoint. full_shape: its shape there.
-    offset, shape: the slice that this rank reads. first: the part's first row in the fused tensor.
+    key: the tensor's canonical name: where the checkpoint's format is not quantized, its name there.
+    full_shape: its shape, after `view`. offset, shape: the slice that this rank reads. first: the
+    part's first row in the fused tensor. dtype: as stored; "" for the model's.
+    view: what makes the stored tensor canonical, in order: "transpose" swaps the last two axes,
+    "deinterleave" sorts axis 1 so that even places come before odd ones (gate, up).
     """
 
     name: str
@@ -24,12 +27,15 @@ class WeightPart:
     offset: tuple[int, ...]
     shape: tuple[int, ...]
     first: int = 0
+    dtype: str = ""
+    view: tuple[str, ...] = ()
 
 
 class WeightSource(Protocol):
     """Lazy, named slices of a checkpoint for one site of the model graph.
 
-    Names are canonical ("weight", "bias", "scale", ...), whatever the format called them. For a
+    Names are canonical ("weight", "bias", "scale", ...: see `spec.quant`), whatever the format
+    called them; for experts they begin with "gate_up." and "down.". For a
     block, `child` gives the source of each part of its reference composition.
     """
 
@@ -52,7 +58,8 @@ class WeightSource(Protocol):
         """The parts that `read` joins, in order (q, k, v; gate, up)."""
 
     def read(self, name: str, part: str | None = None) -> torch.Tensor:
-        """The tensor (all parts joined along axis 0, or one part), sharded, in the model's dtype.
+        """The tensor (all parts joined along axis 0, or one part), sharded, in the model's dtype
+        or in the one that the request's scheme gives it.
 
         On `device`. The caller owns the result unless `tied_to` is set: then it is shared, and
         must not be written. Raises KeyError for a name that is not in `names()`.

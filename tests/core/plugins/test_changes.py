@@ -138,8 +138,8 @@ CASES = {
         [("changed", "op rotary", True)],
     ),
     "an op that is not provisional any more": (
-        lambda n, o: o["moe.route"].update(provisional=False),
-        [("changed", "op moe.route", False)],
+        lambda n, o: o["moe.dispatch"].update(provisional=False),
+        [("changed", "op moe.dispatch", False)],
     ),
 }
 

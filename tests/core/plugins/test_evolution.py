@@ -25,7 +25,7 @@ PROMPTS = ["417+286=", "1+1="]
 
 @pytest.fixture
 def frozen(tmp_path, monkeypatch):
-    """The plugin for contract 0.1, installed for this test."""
+    """The plugin for contract 0.2, installed for this test."""
     package = FIXTURES / "frozen" / "inferplane_frozen"
     folder = tmp_path / "site"
     folder.mkdir()
@@ -38,10 +38,10 @@ def frozen(tmp_path, monkeypatch):
 
 class TestFrozenPlugin:
     def test_uses_names_of_the_older_contract_only(self, frozen):
-        assert uses_of(frozen.module).names <= read_lock((0, 1))["names"].keys()
+        assert uses_of(frozen.module).names <= read_lock((0, 2))["names"].keys()
 
     def test_gives_fields_of_the_older_contract_only(self, frozen):
-        names = read_lock((0, 1))["names"]
+        names = read_lock((0, 2))["names"]
         for given in uses_of(frozen.module).fields:
             owner, _, field = given.partition(".")
             fields = [f.partition(":")[0] for f in names[owner].get("fields", [field])]
@@ -52,10 +52,10 @@ class TestFrozenPlugin:
 
     def test_is_warned(self, frozen):
         (warning,) = frozen.warnings
-        assert warning.startswith(f"built for contract 0.1, running on {shown(SPEC_VERSION)}: ")
+        assert warning.startswith(f"built for contract 0.2, running on {shown(SPEC_VERSION)}: ")
 
     def test_is_told_what_is_new_of_what_it_uses(self, frozen):
-        assert "Device.fault" in frozen.warnings[0]
+        assert "AttentionKernel.run" in frozen.warnings[0]
 
     def test_answers_as_the_cpu_does(self, frozen):
         from inferplane.llm import LLM
