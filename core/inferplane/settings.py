@@ -46,6 +46,12 @@ class Settings(BaseSettings):
     # numbers
     dtype: str | None = Field(None, description="compute type; default: the checkpoint's")
     kv_dtype: str | None = Field(None, description="KV cache type; default: dtype")
+    quantization: str | None = Field(
+        None, description="fp8, int8, int4, mxfp8, int4fp8_moe: quantize while loading"
+    )
+    fuse_shared_experts: bool = Field(
+        False, description="compute shared experts with the others, in one grouped kernel"
+    )
     load_format: Literal["auto", "dummy"] = Field("auto", description="dummy: random weights")
     threads: int | None = Field(
         None, ge=1, description="CPU threads; default: this machine's cores"

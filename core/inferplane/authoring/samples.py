@@ -24,7 +24,9 @@ from inferplane.spec import (
     GatedMLPRequest,
     GraphRequest,
     GroupKind,
+    HeadsLinearRequest,
     KVWriteRequest,
+    LatentBlockRequest,
     LayerRequest,
     LinearRequest,
     ModelRequest,
@@ -40,9 +42,38 @@ from inferplane.spec import (
     TransferRequest,
 )
 
-W4 = QuantScheme(name="w4a16", weight="int4", granularity="group", group=128, scale="fp16")
+W4 = QuantScheme.named(weight="int4", granularity="group", group=128, scale="fp16")
+SCHEMES = (
+    W4,
+    QuantScheme.named(weight="uint4", granularity="group", group=32, zero_point=True),
+    QuantScheme.named(weight="uint4", granularity="group", group=128, reordered=True),
+    QuantScheme.named(weight="int8", granularity="channel"),
+    QuantScheme.named(weight="int8", granularity="channel", activation="int8"),
+    QuantScheme.named(weight="fp8_e4m3", granularity="tensor", activation="fp8_e4m3"),
+    QuantScheme.named(
+        weight="fp8_e4m3",
+        granularity="tensor",
+        activation="fp8_e4m3",
+        activation_granularity="tensor",
+        dynamic=False,
+    ),
+    QuantScheme.named(
+        weight="fp8_e4m3",
+        granularity="block",
+        block=(128, 128),
+        activation="fp8_e4m3",
+        activation_granularity="group",
+        activation_group=128,
+    ),
+    QuantScheme.named(weight="fp4_e2m1", granularity="group", group=32, scale="ue8m0"),
+    QuantScheme.named(
+        weight="fp4_e2m1", granularity="group", group=16, scale="fp8_e4m3", global_scale=True
+    ),
+    QuantScheme.named(weight="nf4", granularity="group", group=64),
+    QuantScheme(name="unheard-of", weight="int3", granularity="group", group=24),
+)
 DTYPES = ("bf16", "fp16", "fp32", "fp8_e4m3", "fp64")
-ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "relu")
+ACTIVATIONS = ("silu", "gelu", "gelu_tanh", "swigluoai", "relu")
 # Ops whose semantics have open names: an activation may be called anything.
 OPEN_OPS = frozenset(
     {"activation.gated", "mlp.block", "moe.experts", "moe.block", "layer", "model"}
@@ -67,7 +98,7 @@ def _linears(props: DeviceProps) -> Iterator[LinearRequest]:
     plain = LinearRequest(device=props, in_features=256, out_features=512, dtype="bf16")
     yield replace(plain, in_features=255, out_features=1)
     yield replace(plain, bias=True)
-    yield replace(plain, scheme=W4)
+    yield from (replace(plain, scheme=scheme) for scheme in SCHEMES)
     yield replace(plain, adapters=4)
     yield replace(plain, sharding="column", shards=2)
     yield replace(plain, parts=(256, 128, 128))
@@ -129,12 +160,52 @@ def _attentions(props: DeviceProps) -> Iterator[AttentionRequest]:
         yield replace(plain, head_dim=head_dim)
     for page_size in (1, 16, 128, 7):
         yield replace(plain, page_size=page_size)
-    for kind in GroupKind:
+    for kind in (GroupKind.WINDOW, GroupKind.STATE):
         yield replace(plain, kind=kind, window=128 if kind is GroupKind.WINDOW else 0)
+    yield _latent(props)
     yield replace(plain, softcap=30.0)
     yield replace(plain, sinks=True)
     yield replace(plain, causal=False)
     yield replace(plain, kv_dtype="fp8_e4m3")
+    yield replace(plain, kv_dtype="fp8_e4m3", kv_scales=True)
+
+
+def _latent(props: DeviceProps) -> AttentionRequest:
+    return AttentionRequest(
+        device=props,
+        heads=16,
+        kv_heads=1,
+        head_dim=576,
+        value_dim=512,
+        dtype="bf16",
+        kv_dtype="bf16",
+        page_size=(props.page_sizes or (16,))[0],
+        scale=0.0625,
+        kind=GroupKind.LATENT,
+    )
+
+
+def _heads_linears(props: DeviceProps) -> Iterator[HeadsLinearRequest]:
+    for dtype in DTYPES:
+        yield HeadsLinearRequest(device=props, heads=16, inputs=128, outputs=512, dtype=dtype)
+
+
+def _latent_blocks(props: DeviceProps) -> Iterator[LatentBlockRequest]:
+    linear, heads = next(_linears(props)), next(_heads_linears(props))
+    plain = LatentBlockRequest(
+        device=props,
+        hidden=256,
+        heads=16,
+        q_rank=0,
+        kv_rank=512,
+        nope_dim=128,
+        rope_dim=64,
+        value_dim=128,
+        dtype="bf16",
+        parts=(linear, linear, heads, _latent(props), heads, linear),
+    )
+    yield plain
+    yield replace(plain, q_rank=1536)
 
 
 def _writes(props: DeviceProps) -> Iterator[KVWriteRequest]:
@@ -150,7 +221,9 @@ def _writes(props: DeviceProps) -> Iterator[KVWriteRequest]:
     for dtype in DTYPES:
         yield replace(plain, dtype=dtype, kv_dtype=dtype)
     yield replace(plain, layout="unheard-of")
+    yield replace(plain, layout="latent", kv_heads=1, head_dim=576)
     yield replace(plain, kv_dtype="fp8_e4m3")
+    yield replace(plain, kv_dtype="fp8_e4m3", kv_scales=True)
 
 
 def _inputs(props: DeviceProps) -> Iterator[AttentionInputRequest]:
@@ -192,6 +265,8 @@ def _routings(props: DeviceProps) -> Iterator[RoutingRequest]:
     yield from (replace(plain, dtype=dtype) for dtype in DTYPES)
     yield replace(plain, scoring="sigmoid", renormalize=False, scaling=2.5)
     yield replace(plain, bias=True, groups=8, top_groups=4)
+    yield replace(plain, groups=8, top_groups=4, group_score="max")
+    yield replace(plain, shared=1)
 
 
 def _experts(props: DeviceProps) -> Iterator[ExpertsRequest]:
@@ -200,7 +275,8 @@ def _experts(props: DeviceProps) -> Iterator[ExpertsRequest]:
     )
     yield from (replace(plain, dtype=dtype) for dtype in DTYPES)
     yield from (replace(plain, activation=kind) for kind in ACTIVATIONS)
-    yield replace(plain, limit=7.0, bias=True, scheme=W4)
+    yield from (replace(plain, scheme=scheme) for scheme in SCHEMES)
+    yield replace(plain, activation="swigluoai", limit=7.0, bias=True, scheme=W4)
 
 
 def _dispatches(props: DeviceProps) -> Iterator[DispatchRequest]:
@@ -210,11 +286,14 @@ def _dispatches(props: DeviceProps) -> Iterator[DispatchRequest]:
 
 def _moe_blocks(props: DeviceProps) -> Iterator[MoEBlockRequest]:
     plain = MoEBlockRequest(
-        device=props, routing=next(_routings(props)), experts=next(_experts(props))
+        device=props,
+        router=next(_linears(props)),
+        routing=next(_routings(props)),
+        experts=next(_experts(props)),
     )
     yield from (replace(plain, routing=one) for one in _routings(props))
     yield from (replace(plain, experts=one) for one in _experts(props))
-    yield replace(plain, shared_intermediate=128)
+    yield replace(plain, shared=next(_mlps(props)))
 
 
 def _parts(props: DeviceProps) -> Iterator[tuple[Request, ...]]:
@@ -258,6 +337,7 @@ def _collectives(op: str) -> Any:
 
 _MAKERS: dict[str, Any] = {
     "linear": _linears,
+    "linear.heads": _heads_linears,
     "embedding": _embeddings,
     "norm.rms": _norms("norm.rms"),
     "norm.add_rms": _norms("norm.add_rms"),
@@ -267,6 +347,7 @@ _MAKERS: dict[str, Any] = {
     "attention": _attentions,
     "attention.input": _inputs,
     "attention.block": _attention_blocks,
+    "attention.latent_block": _latent_blocks,
     "mlp.block": _mlps,
     "moe.route": _routings,
     "moe.experts": _experts,

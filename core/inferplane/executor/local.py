@@ -10,6 +10,8 @@ from inferplane.activity import Activity, Board
 from inferplane.batch import Batch, StepResult
 from inferplane.formats.checkpoint import Checkpoint
 from inferplane.formats.dummy import DummyStore
+from inferplane.formats.online import OnlineStore
+from inferplane.formats.store import QuantizedStore
 from inferplane.layers.builder import Builder
 from inferplane.layers.source import SharedTensors, SiteSource, TensorStore
 from inferplane.planning.plan import Plan
@@ -112,7 +114,7 @@ def load_runner(
     context.source = lambda site: SiteSource(site, counted, target, shared)
     with torch.inference_mode():
         model = plan.model_class(plan.config, Builder(context))
-    if isinstance(store, Checkpoint):
+    if isinstance(store, Checkpoint | QuantizedStore | OnlineStore):
         store.close()
     plain, full = (bind(choice) for choice in plan.samplers)
     limits = AttentionLimits(
@@ -137,13 +139,20 @@ def load_runner(
     return runner
 
 
-def open_store(plan: Plan, target: torch.device) -> TensorStore:
+def open_store(
+    plan: Plan, target: torch.device
+) -> Checkpoint | QuantizedStore | OnlineStore | DummyStore:
     """The checkpoint, checked against the model; or random numbers."""
     if plan.effective["load_format"] == "dummy":
         return DummyStore(target, torch_dtype(plan.effective["dtype"]))
-    checkpoint = Checkpoint(plan.folder)
-    checkpoint.check(plan.root.needs(), tied=any(n.tied_to for n in plan.root.needs()))
-    return checkpoint
+    checkpoint, quantization = Checkpoint(plan.folder), plan.quantization
+    store: Checkpoint | QuantizedStore | OnlineStore = checkpoint
+    if quantization.format is not None:
+        store = QuantizedStore(checkpoint, quantization.format)
+    elif quantization.online is not None:
+        store = OnlineStore(checkpoint, quantization.online)
+    store.check(plan.root.needs(), tied=any(n.tied_to for n in plan.root.needs()))
+    return store
 
 
 class Counted:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from inferplane.errors import UserError
@@ -12,6 +13,7 @@ from inferplane.spec import WeightPart
 
 from .header import read_header
 from .locate import read_json
+from .views import cut, view
 
 if TYPE_CHECKING:
     import torch
@@ -54,30 +56,60 @@ class Checkpoint:
             raise UserError(f"{self.folder} has no *.safetensors file{hint}")
         return paths
 
+    def name(self, key: str) -> str:
+        """The stored name of a canonical one: stacked experts are parameters without a module, so
+        "x.weight" is "x" and "x.bias" is "x_bias"."""
+        module, _, last = key.rpartition(".")
+        bare = module if last == "weight" else f"{module}_{last}"
+        return bare if key not in self.files and bare in self.files else key
+
+    def tensor(self, name: str) -> torch.Tensor:
+        """A whole tensor, as stored. The memory is the file's. KeyError if there is none."""
+        return self._file(name).get_tensor(name)
+
     def read(self, part: WeightPart) -> torch.Tensor:
-        """One slice, as stored. The memory is the file's: copy it to keep it."""
+        """One slice, as stored but for the part's view. The memory may be the file's: copy it to
+        keep it."""
+        name = self.name(part.key)
+        if part.view:
+            return cut(view(self.tensor(name), part.view), part)
+        if part.shape == part.full_shape:
+            return self.tensor(name)
+        places = tuple(slice(o, o + n) for o, n in zip(part.offset, part.shape, strict=True))
+        return self._file(name).get_slice(name)[places]
+
+    def _file(self, name: str) -> Any:
         from safetensors import safe_open
 
-        path = self.files[part.key]
+        path = self.files[name]
         if path not in self._open:
             try:
                 self._open[path] = safe_open(path, framework="pt")
             except Exception as error:
                 raise UserError(f"{path} cannot be opened: {error}") from None
-        if part.shape == part.full_shape:
-            return self._open[path].get_tensor(part.key)
-        cut = tuple(slice(o, o + n) for o, n in zip(part.offset, part.shape, strict=True))
-        return self._open[path].get_slice(part.key)[cut]
+        return self._open[path]
 
     def close(self) -> None:
         self._open.clear()
 
-    def check(self, needs: Iterable[WeightNeed], tied: bool) -> None:
-        """Raises UserError that lists missing and unexpected tensors and wrong shapes."""
-        wanted = {part.key: part.full_shape for need in needs for part in need.parts}
+    def check(
+        self,
+        needs: Iterable[WeightNeed],
+        tied: bool,
+        others: Mapping[str, tuple[int, ...] | None] = MappingProxyType({}),
+    ) -> None:
+        """Raises UserError that lists missing and unexpected tensors and wrong shapes. others:
+        stored tensors beside the needs', with their shapes; None for those that may be absent."""
+        wanted = {
+            self.name(part.key): part.stored or part.full_shape
+            for need in needs
+            for part in need.parts
+        }
+        wanted |= {name: shape for name, shape in others.items() if shape is not None}
         missing = sorted(wanted.keys() - self.shapes.keys())
         ignored = (*_IGNORED, "lm_head.weight") if tied else _IGNORED
-        unexpected = sorted(n for n in self.shapes if n not in wanted and not n.endswith(ignored))
+        known = wanted.keys() | others.keys()
+        unexpected = sorted(n for n in self.shapes if n not in known and not n.endswith(ignored))
         wrong = [
             f"{name} is {list(self.shapes[name])}, the model needs {list(shape)}"
             for name, shape in sorted(wanted.items())

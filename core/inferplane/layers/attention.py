@@ -144,8 +144,10 @@ def attention_input(build: Builder, config: AttentionConfig, attention: Attentio
 def attention_block(build: Builder, name: str, config: AttentionConfig) -> Any:
     """The attention block: the composition above, or a larger kernel."""
 
-    def request(sites: list[Site]) -> AttentionBlockRequest:
+    def request(sites: list[Site]) -> AttentionBlockRequest | None:
         qkv, inputs, attention, out = (site.request for site in sites[:4])
+        if not qkv or not out:  # parts with schemes of their own
+            return None
         return AttentionBlockRequest(
             device=build.context.props,
             qkv=qkv,  # type: ignore[arg-type]

@@ -12,28 +12,31 @@ from typing import Any, TypeVar
 
 from inferplane.errors import UserError
 from inferplane.plugins.binding import bind, make
-from inferplane.plugins.site import Site
+from inferplane.plugins.site import Site, WeightNeed
 from inferplane.spec import (
-    UNQUANTIZED,
     ActivationRequest,
     AttentionRequest,
     AttentionSlot,
     CollectiveRequest,
     EmbeddingRequest,
+    HeadsLinearRequest,
     KVWriteRequest,
     LinearRequest,
     NormRequest,
     Packed,
+    QuantScheme,
     Request,
     RotaryRequest,
+    WeightPart,
 )
 
 from .context import BuildContext
 from .embedding import Embedding
-from .linear import by_tokens
+from .linear import Linear, Split, by_tokens
 from .norm import AddNorm, FirstNorm, Norm
 from .parts import rows_need, whole
 from .rotary import Rope, table
+from .scheme_parts import can_fuse, scheme_needs
 from .wrappers import Block
 
 T = TypeVar("T")
@@ -133,36 +136,90 @@ class Builder:
         bias: bool = False,
         sharding: str = "none",
         tied_to: str = "",
+        dtype: str = "",
+        plain: bool = False,
     ) -> Any:
-        """parts: logical outputs, by their names in the checkpoint, with their rows."""
+        """parts: logical outputs, by their names in the checkpoint, with their rows. dtype: to
+        compute in, where it is not the model's. plain: never quantized while loading."""
+        paths = {part: f"{self.prefix}{part}" for part in parts}
+        shards = self.context.mesh.tp if sharding == "column" else 1
+        schemes = {part: self._scheme(path, inputs, plain) for part, path in paths.items()}
+        if not can_fuse(schemes, parts, shards):
+            split: dict[str, Any] = {"bias": bias, "sharding": sharding, "dtype": dtype}
+            split["plain"] = plain
+            return self.compose(
+                name,
+                lambda inner: Split(
+                    [inner.linear(part, inputs, {part: n}, **split) for part, n in parts.items()]
+                ),
+                lambda sites: None,
+                flat=True,
+            )
+        scheme = next(iter(schemes.values()))
         tp = self.context.mesh.group("tp")
         if bias and sharding == "row" and tp.size > 1:
             path = self._path(name)
             raise UserError(f"{path} has a bias, which each of {tp.size} ranks would add (--tp)")
+        dtype = dtype or self.context.dtype
         request = LinearRequest(
             device=self.context.props,
             in_features=inputs,
             out_features=sum(parts.values()),
-            dtype=self.context.dtype,
+            dtype=dtype,
             parts=tuple(parts.values()),
             bias=bias,
-            scheme=UNQUANTIZED,
+            scheme=scheme,
             sharding=sharding,  # type: ignore[arg-type]
             shards=tp.size if sharding != "none" else 1,
         )
-        named = {f"{self.prefix}{part}": rows for part, rows in parts.items()}
+        named = {paths[part]: rows for part, rows in parts.items()}
         site = self._leaf(name, request)
-        site.weights.append(
-            rows_need("weight", named, inputs, self.context.dtype, sharding, tp, tied_to)
-        )
+        site.weights += scheme_needs(scheme, named, inputs, dtype, sharding, tp, tied_to)
         if bias:
-            site.weights.append(rows_need("bias", named, 0, self.context.dtype, sharding, tp, ""))
+            site.weights.append(rows_need("bias", named, 0, dtype, sharding, tp, ""))
+        return self._weighted(site)
+
+    def _scheme(self, path: str, inputs: int, plain: bool) -> QuantScheme:
+        return self.context.scheme_of(path, inputs, plain)
+
+    def heads_linear(
+        self, name: str, heads: int, inputs: int, outputs: int, weight: WeightPart
+    ) -> Any:
+        """One matrix a head. weight: [heads, outputs, inputs], usually a view of a projection's."""
+        request = HeadsLinearRequest(
+            device=self.context.props,
+            heads=heads,
+            inputs=inputs,
+            outputs=outputs,
+            dtype=self.context.dtype,
+        )
+        return self.weighted(name, request, [WeightNeed("weight", (weight,), self.context.dtype)])
+
+    def weighted(
+        self, name: str, request: Request, needs: list[WeightNeed], layer: Any = Linear
+    ) -> Any:
+        """A layer whose kernel prepares these tensors."""
+        site = self._leaf(name, request)
+        site.weights += needs
+        return self._weighted(site, layer)
+
+    def kernel(self, name: str, request: Request, needs: list[WeightNeed]) -> tuple[Any, Any]:
+        """(a kernel without weights of its own, what the one need reads, or None)."""
+        site = self._leaf(name, request)
+        site.weights += needs
+        if not self.context.building:
+            return None, None
+        return self._kernel(site), self._read(site, needs[0].name) if needs else None
+
+    def _weighted(self, site: Site, layer: Any = Linear) -> Any:
+        """The layer of a site whose kernel prepares weights."""
         if not self.context.building:
             return None
         return by_tokens(
             self._choice(site),
             lambda kernel: self._prepare(site, kernel),
-            check=self.context.trial,
+            layer,
+            self.context.trial,
         )
 
     def embedding(self, name: str, vocab: int, size: int, scale: float = 1.0) -> Any:
@@ -171,14 +228,7 @@ class Builder:
         )
         site = self._leaf(name, request)
         site.weights.append(whole("weight", self._path(name), (vocab, size), self.context.dtype))
-        if not self.context.building:
-            return None
-        return by_tokens(
-            self._choice(site),
-            lambda kernel: self._prepare(site, kernel),
-            Embedding,
-            self.context.trial,
-        )
+        return self._weighted(site, Embedding)
 
     def rms_norm(self, name: str, size: int, eps: float) -> Norm | Any:
         site = self._norm_site(name, "norm.rms", size, eps)
@@ -246,6 +296,7 @@ class Builder:
             dtype=attention.dtype,
             kv_dtype=attention.kv_dtype,
             page_size=attention.page_size,
+            kv_scales=attention.kv_scales,
         )
         return self._maybe(self._leaf("kv_write", request))
 

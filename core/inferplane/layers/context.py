@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 from inferplane.plugins.resolution import Resolution
 from inferplane.plugins.site import Site
-from inferplane.spec import AttentionRequest, DeviceProps, KVLayout, Mesh, WeightSource
+from inferplane.spec import (
+    UNQUANTIZED,
+    AttentionRequest,
+    DeviceProps,
+    KVLayout,
+    Mesh,
+    QuantScheme,
+    WeightSource,
+)
 
 from .groups import Groups
 from .rotary import Rope
@@ -24,6 +32,9 @@ class BuildContext:
 
     Recording needs the first part. Building needs `resolution`, `source` and `device` too.
     layout_of: the KV layout that the chosen attention kernel publishes for a request.
+    scheme_of: of a module's weight, by its path in the checkpoint, its number of inputs, and
+    whether it must not be quantized while loading.
+    fuse_shared_experts: compute shared experts as further experts of the grouped kernel.
     """
 
     props: DeviceProps
@@ -33,6 +44,8 @@ class BuildContext:
     layout_of: Callable[[AttentionRequest], KVLayout]
     mesh: Mesh = field(default_factory=Mesh)
     max_positions: int = 0
+    scheme_of: Callable[[str, int, bool], QuantScheme] = lambda module, inputs, plain: UNQUANTIZED
+    fuse_shared_experts: bool = False
     # building
     resolution: Resolution | None = None
     source: Callable[[Site], WeightSource] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from inferplane.plugins.binding import ByTokens, make
@@ -21,6 +21,20 @@ class Linear:
 
     def __call__(self, x_TC: Any) -> Any:
         return self.kernel(x_TC, self.packed)
+
+
+class Split:
+    """One linear layer a part, where their weights cannot be one: results side by side."""
+
+    __slots__ = ("layers",)
+
+    def __init__(self, layers: Sequence[Any]) -> None:
+        self.layers = layers
+
+    def __call__(self, x_TC: Any) -> Any:
+        import torch
+
+        return torch.cat([layer(x_TC) for layer in self.layers], dim=-1)
 
 
 def by_tokens(

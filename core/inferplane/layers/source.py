@@ -76,13 +76,16 @@ class SiteSource:
         dtype = torch_dtype(need.dtype)
         if len(parts) == 1:
             # a copy: what the store gave may be mapped from the file, and go with it
-            return self.store.read(parts[0]).to(self._device, dtype, copy=True)
+            read = self.store.read(parts[0]).to(self._device, dtype, copy=True)
+            return read.contiguous()
         rows = sum(part.shape[0] for part in parts)
         joined = torch.empty((rows, *parts[0].shape[1:]), dtype=dtype, device=self._device)
         first = 0
         for part in parts:
             joined[first : first + part.shape[0]].copy_(self.store.read(part))
             first += part.shape[0]
+        if need.experts and len(parts) == len(need.parts):
+            return joined.view(need.experts, -1, *joined.shape[1:])
         return joined
 
 

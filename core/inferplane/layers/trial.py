@@ -14,11 +14,14 @@ from inferplane.spec import (
     ActivationRequest,
     Candidate,
     EmbeddingRequest,
+    ExpertsRequest,
     GatedMLPRequest,
+    HeadsLinearRequest,
     LinearRequest,
     NormRequest,
     Packed,
     Request,
+    RoutingRequest,
 )
 
 if TYPE_CHECKING:
@@ -101,6 +104,28 @@ def _linear(request: LinearRequest, rows: int, device: Any, packed: Any) -> Plan
     return (x, packed), [(rows, request.out_features)]
 
 
+def _heads(request: HeadsLinearRequest, rows: int, device: Any, packed: Any) -> Planned | None:
+    if packed is None:
+        return None
+    x = _ones((rows, request.heads, request.inputs), request.dtype, device)
+    return (x, packed), [(rows, request.heads, request.outputs)]
+
+
+def _routing(request: RoutingRequest, rows: int, device: Any, packed: Any) -> Planned:
+    x = _ones((rows, request.experts), request.dtype, device)
+    bias = (_ones((request.experts,), "fp32", device),) if request.bias else ()
+    return (x, *bias), [(rows, request.top_k + request.shared)] * 2
+
+
+def _experts(request: ExpertsRequest, rows: int, device: Any, packed: Any) -> Planned | None:
+    if packed is None:
+        return None
+    x = _ones((rows, request.hidden), request.dtype, device)
+    weights = _ones((rows, request.top_k), "fp32", device)
+    experts = _ones((rows, request.top_k), "int32", device) * 0
+    return (x, weights, experts, packed), [(rows, request.hidden)]
+
+
 def _embedding(request: EmbeddingRequest, rows: int, device: Any, packed: Any) -> Planned | None:
     import torch
 
@@ -125,4 +150,7 @@ _CALLS: dict[type[Request], Callable[..., Planned | None]] = {
     LinearRequest: _linear,
     EmbeddingRequest: _embedding,
     GatedMLPRequest: _mlp,
+    HeadsLinearRequest: _heads,
+    RoutingRequest: _routing,
+    ExpertsRequest: _experts,
 }

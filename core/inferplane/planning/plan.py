@@ -12,6 +12,7 @@ from typing import Any
 
 from inferplane.errors import UserError
 from inferplane.formats.locate import locate, read_config
+from inferplane.formats.registry import Quantization, find_quantization
 from inferplane.layers.builder import Builder
 from inferplane.layers.context import BuildContext
 from inferplane.models.registry import find_model
@@ -47,7 +48,7 @@ class Plan:
 
     samplers: choices for batches that want an argmax, and for those that want more. graph: what
     captures decode steps, None where nothing does; `effective` says why.
-    weight_bytes: of the checkpoint's tensors in the compute type. extra_bytes: packed copies.
+    weight_bytes: of the tensors as they are kept. extra_bytes: packed copies.
     """
 
     settings: Settings
@@ -57,6 +58,7 @@ class Plan:
     effective: Effective
     model_class: Any
     config: Any
+    quantization: Quantization
     mesh: Mesh
     root: Site
     resolution: Resolution
@@ -76,7 +78,9 @@ class Plan:
 
     def context(self) -> BuildContext:
         """A fresh build context for the chosen kernels."""
-        return make_context(self.catalog, self.effective, self.mesh, self.resolver)
+        return make_context(
+            self.catalog, self.effective, self.mesh, self.resolver, self.quantization
+        )
 
 
 def make_plan(
@@ -98,14 +102,20 @@ def make_plan(
     raw = read_config(folder)
     model_class = find_model(raw, catalog.models())
     config = model_class.read(raw)
+    quantization = find_quantization(raw, settings.quantization, catalog.formats())
     given = settings.model_dump()
     effective = resolve(
         given, sources, catalog.proposals(given), catalog.props, config.dtype, config.max_positions
     )
+    if settings.quantization is None:
+        effective = effective.with_value("quantization", quantization.name, quantization.source)
     resolver = Resolver(catalog.candidates, Pins.parse(settings.kernel), settings.strict)
     mesh = mesh or Mesh()
-    effective = _choose_page_size(effective, catalog, resolver, mesh, model_class, config)
-    root, groups = record(model_class, config, make_context(catalog, effective, mesh, resolver))
+    effective = _choose_page_size(
+        effective, catalog, resolver, mesh, model_class, config, quantization
+    )
+    context = make_context(catalog, effective, mesh, resolver, quantization)
+    root, groups = record(model_class, config, context)
     resolution = resolver.resolve(root)
     samplers = tuple(
         _sampler(resolver, resolution, catalog, config.vocab, extra) for extra in (PLAIN, FULL)
@@ -126,6 +136,7 @@ def make_plan(
         effective=effective,
         model_class=model_class,
         config=config,
+        quantization=quantization,
         mesh=mesh,
         root=root,
         resolution=resolution,
@@ -144,7 +155,11 @@ def make_plan(
 
 
 def make_context(
-    catalog: Catalog, effective: Effective, mesh: Mesh, resolver: Resolver
+    catalog: Catalog,
+    effective: Effective,
+    mesh: Mesh,
+    resolver: Resolver,
+    quantization: Quantization,
 ) -> BuildContext:
     def layout_of(request: AttentionRequest) -> KVLayout:
         choice = resolver.choose(request)
@@ -159,6 +174,8 @@ def make_context(
         layout_of=layout_of,
         mesh=mesh,
         max_positions=effective["max_model_len"],
+        scheme_of=quantization.scheme,
+        fuse_shared_experts=effective["fuse_shared_experts"],
     )
 
 
@@ -176,6 +193,7 @@ def _choose_page_size(
     mesh: Mesh,
     model_class: Any,
     config: Any,
+    quantization: Quantization,
 ) -> Effective:
     """The user's page size, or the first one for which no attention falls back."""
     allowed = catalog.props.page_sizes
@@ -189,7 +207,8 @@ def _choose_page_size(
     best, best_score = tries[0], -1
     for page in tries:
         attempt = effective.with_value("page_size", page, "")
-        root, _ = record(model_class, config, make_context(catalog, attempt, mesh, resolver))
+        context = make_context(catalog, attempt, mesh, resolver, quantization)
+        root, _ = record(model_class, config, context)
         requests = {
             site.request for site in root.walk() if isinstance(site.request, AttentionRequest)
         }

@@ -11,6 +11,7 @@ from inferplane.spec import (
     Candidate,
     Device,
     DeviceProps,
+    FormatSpec,
     MemoryInfo,
     ModelSpec,
     SettingProposal,
@@ -134,6 +135,10 @@ class Catalog:
     def models(self) -> list[ModelSpec]:
         """Architectures that plugins add."""
         return [m for plugin in self.plugins for m in self._ask(plugin, "inferplane_models")]
+
+    def formats(self) -> list[FormatSpec]:
+        """Checkpoint formats that plugins add."""
+        return [f for plugin in self.plugins for f in self._ask(plugin, "inferplane_formats")]
 
     def _ask(self, plugin: Plugin, hook: str, **arguments: Any) -> list[Any]:
         """A hook's list. A feature plugin that raises gives nothing, and a warning."""

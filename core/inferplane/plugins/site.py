@@ -11,12 +11,14 @@ from inferplane.spec import Request, WeightPart, size_in_bytes
 
 @dataclass(slots=True)
 class WeightNeed:
-    """A canonical tensor that a site reads: its parts in the checkpoint, and its dtype."""
+    """A canonical tensor that a site reads: its parts in the checkpoint, and its dtype. experts:
+    its parts belong to so many experts, which become the first axis."""
 
     name: str
     parts: tuple[WeightPart, ...]
     dtype: str
     tied_to: str = ""
+    experts: int = 0
 
     @property
     def elements(self) -> int:

@@ -82,11 +82,11 @@ class AttentionKernel(ABC):
         sinks_H: torch.Tensor | None = None,
         kv_scales: torch.Tensor | None = None,
     ) -> None:
-        """Writes `out_THD` (allocated by the caller, same dtype as q; D is the request's `out_dim`).
-        sinks: fp32 [H], and kv_scales: fp32 [2] (of keys, of values), are given where the request has
-        them: a kernel without the feature may leave the argument out. In a LATENT group k is [T, 1, head_dim], v a
-        view of its first value_dim elements. Keys and values of this step
-        are in the cache already; `k`, `v` are given for kernels that would rather not re-read them.
+        """Writes `out_THD` (the caller's, same dtype as q; D is the request's `out_dim`).
+        Keys and values of this step are in the cache already; `k`, `v` are given for kernels that
+        would rather not re-read them; in a LATENT group k is [T, 1, head_dim], v a view of its
+        first value_dim elements. sinks fp32 [H], kv_scales fp32 [2] (of keys, of values): given where
+        the request has them, so a kernel without the feature may leave the argument out.
         On the current stream, no synchronisation; capture-safe as the candidate's `capture` says.
         """
 

@@ -1,4 +1,4 @@
-"""Requests of mixtures of experts: routing, grouped experts, their exchange, and the whole block."""
+"""Requests of mixtures of experts: routing, grouped experts, their exchange, the whole block."""
 
 from __future__ import annotations
 

@@ -84,6 +84,7 @@ class PageTableAttention(AttentionKernel):
         plan: Any,
         out_THD: torch.Tensor,
         sinks_H: torch.Tensor | None = None,
+        kv_scales: torch.Tensor | None = None,
     ) -> None:
         keys, values = cache.unbind(2)
         self.attend(q_THD, keys, values, plan, out_THD, sinks_H)

@@ -76,7 +76,7 @@ class QuantScheme:
         if plain.scale not in ("fp32", "bf16", "fp16"):
             words.append(f"s{plain.scale}")
         if plain.activation:
-            by = plain.activation_granularity
+            by: str = plain.activation_granularity
             by = f"g{plain.activation_group}" if by == "group" else by
             words.append(f"a:{plain.activation}-{by}{'' if plain.dynamic else '-static'}")
         return cls(name="-".join(words), **fields)

@@ -198,13 +198,15 @@ def input_scales(scheme: QuantScheme, x_TK: torch.Tensor) -> torch.Tensor:
         padded = torch.nn.functional.pad(
             size, (0, groups * scheme.activation_group - x_TK.shape[-1])
         )
-        peak = padded.unflatten(-1, (groups, scheme.activation_group)).amax(-1)
+        shape = (*size.shape[:-1], groups, scheme.activation_group)
+        peak = padded.reshape(shape).amax(-1)
     else:
         token = scheme.activation_granularity == "token"
         peak = size.amax(-1, keepdim=True) if token else size.amax().reshape(1, 1)
     if scheme.activation_scale == "ue8m0":
         return exponents(shared_exponents(peak, scheme.activation))
-    return peak.clamp(min=1e-12) / LARGEST[scheme.activation]
+    scale: torch.Tensor = peak.clamp(min=1e-12) / LARGEST[scheme.activation]
+    return scale
 
 
 def shared_exponents(peak: torch.Tensor, dtype: str) -> torch.Tensor:

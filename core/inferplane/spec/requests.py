@@ -162,8 +162,8 @@ class RotaryRequest(Request):
 class ActivationRequest(Request):
     """A gate and its values, the two halves of the input's last axis. size: of one half.
 
-    kind: always a required feature, so that a kernel never applies another function. "silu", "gelu",
-    "gelu_tanh": act(gate) * up. "swigluoai" (gpt-oss): gate * sigmoid(1.702 gate) * (up + 1).
+    kind: always a required feature, so that a kernel never applies another function. "silu",
+    "gelu", "gelu_tanh": act(gate) * up. "swigluoai" (gpt-oss): gate * sigmoid(1.702 gate) * (up+1).
     limit: gate is clamped from above and up on both sides before use, 0 for none.
     """
 

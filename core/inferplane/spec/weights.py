@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 class WeightPart:
     """One logical part of a fused tensor.
 
-    key: the tensor's canonical name: where the checkpoint's format is not quantized, its name there.
+    key: "<module>.<canonical name>": where nothing is quantized, a tensor of the checkpoint.
     full_shape: its shape, after `view`. offset, shape: the slice that this rank reads. first: the
-    part's first row in the fused tensor. dtype: as stored; "" for the model's.
-    view: what makes the stored tensor canonical, in order: "transpose" swaps the last two axes,
-    "deinterleave" sorts axis 1 so that even places come before odd ones (gate, up).
+    part's first row in the fused tensor. dtype: as it is kept; "" for the model's type.
+    view: what makes the stored tensor the one that is wanted, in order. "transpose" swaps the last
+    two axes (quantized formats do so themselves), "deinterleave" sorts axis 1 so that even places
+    come before odd ones (gate, up), "split:H" makes [H*N, K] out of H pieces [H, N, K], "rows:A:B"
+    takes rows A to B of the last but one axis. stored: the shape in the checkpoint, before that.
     """
 
     name: str
@@ -29,6 +31,7 @@ class WeightPart:
     first: int = 0
     dtype: str = ""
     view: tuple[str, ...] = ()
+    stored: tuple[int, ...] = ()
 
 
 class WeightSource(Protocol):

@@ -148,6 +148,7 @@ class FlashInfer(AttentionKernel):
         plan: Plan,
         out_THD: torch.Tensor,
         sinks_H: torch.Tensor | None = None,
+        kv_scales: torch.Tensor | None = None,
     ) -> None:
         pages, cut = cache.unbind(2), plan.decoded
         if plan.decode is not None:

@@ -60,6 +60,7 @@ class PagedAttention(AttentionKernel):
         plan: Plan,
         out_THD: torch.Tensor,
         sinks_H: torch.Tensor | None = None,
+        kv_scales: torch.Tensor | None = None,
     ) -> None:
         name = "sim.attention"
         board = common_board(name, q_THD, cache, plan.table, out_THD)

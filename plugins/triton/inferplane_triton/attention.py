@@ -84,6 +84,7 @@ class Attention(AttentionKernel):
         plan: Plan,
         out_THD: torch.Tensor,
         sinks_H: torch.Tensor | None = None,
+        kv_scales: torch.Tensor | None = None,
     ) -> None:
         if plan.decodes:
             self._decode(q_THD, cache, plan, out_THD, sinks_H)

@@ -117,6 +117,7 @@ class FlashAttention(AttentionKernel):
         plan: Plan,
         out_THD: torch.Tensor,
         sinks_H: torch.Tensor | None = None,
+        kv_scales: torch.Tensor | None = None,
     ) -> None:
         flat = cache.view(-1, *cache.shape[2:])
         scale = self.request.scale

@@ -94,6 +94,7 @@ class NativeAttention(FlashAttention):
         plan: Any,
         out_THD: torch.Tensor,
         sinks_H: torch.Tensor | None = None,
+        kv_scales: torch.Tensor | None = None,
     ) -> None:
         if plan.decode:
             if q_THD.stride(1) != self.request.head_dim or q_THD.stride(2) != 1:

@@ -1,0 +1,92 @@
+"""From a checkpoint's config to its format, or to quantization while loading. Pure data."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from inferplane.errors import UserError, nearest
+from inferplane.spec import UNQUANTIZED, FormatSpec, QuantScheme
+
+from .base import Format
+from .online import NAMES, Online
+
+
+def _method(*names: str) -> Callable[[Mapping[str, Any]], bool]:
+    """Whether the config's `quant_method` is one of these."""
+
+    def detect(config: Mapping[str, Any]) -> bool:
+        found = config.get("quantization_config")
+        return isinstance(found, Mapping) and found.get("quant_method") in names
+
+    return detect
+
+
+BUILT_IN: tuple[FormatSpec, ...] = ()
+
+
+@dataclass(frozen=True)
+class Quantization:
+    """How the weights of one model are quantized: by its format, while loading, or not at all.
+
+    name: for people and `--quantization`. source: what decided it.
+    """
+
+    format: Format | None = None
+    online: Online | None = None
+    source: str = "the checkpoint is not quantized"
+
+    @property
+    def name(self) -> str | None:
+        if self.format is not None:
+            return self.format.name
+        return self.online.name if self.online else None
+
+    def scheme(self, module: str, inputs: int, plain: bool) -> QuantScheme:
+        """Of a module's weight. plain: never quantized while loading."""
+        if self.format is not None:
+            return self.format.scheme(module)
+        return self.online.scheme(module, inputs, plain) if self.online else UNQUANTIZED
+
+
+def find_quantization(
+    config: Mapping[str, Any], asked: str | None, added: Iterable[FormatSpec] = ()
+) -> Quantization:
+    """config: config.json. asked: the flag `--quantization`. Raises UserError where the flag and
+    the checkpoint contradict, and for a format that is not known."""
+    known = {spec.name: spec for spec in (*BUILT_IN, *added)}
+    spec = next((s for s in reversed(known.values()) if s.detect(config)), None)
+    given = config.get("quantization_config")
+    if spec is None and given:
+        method = given.get("quant_method") if isinstance(given, Mapping) else given
+        raise UserError(
+            f"the checkpoint is quantized with {method!r}, which is not known; known formats: "
+            f"{', '.join(sorted(known))}"
+        )
+    if spec is not None:
+        if asked is not None and asked != spec.name:
+            raise UserError(
+                f"--quantization is {asked!r}, but the checkpoint is quantized with "
+                f"{spec.name!r} already; leave the flag out, or take an unquantized checkpoint"
+            )
+        return Quantization(format=_load(spec)(config), source="checkpoint")
+    if asked is None:
+        return Quantization()
+    if asked in known:
+        raise UserError(
+            f"--quantization is {asked!r}, but the checkpoint is not quantized; to quantize while "
+            f"loading: {', '.join(NAMES)}"
+        )
+    if asked not in NAMES:
+        raise UserError(
+            f"--quantization {asked!r} is not known{nearest(asked, NAMES)}; known: "
+            f"{', '.join(NAMES)}"
+        )
+    return Quantization(online=Online(asked), source="argument")
+
+
+def _load(spec: FormatSpec) -> Any:
+    module, _, attribute = spec.load.partition(":")
+    return getattr(importlib.import_module(module), attribute)
