@@ -85,7 +85,7 @@ class AttentionKernel(ABC):
         """Writes `out_THD` (the caller's, same dtype as q; D is the request's `out_dim`).
         Keys and values of this step are in the cache already; `k`, `v` are given for kernels that
         would rather not re-read them; in a LATENT group k is [T, 1, head_dim], v a view of its
-        first value_dim elements. sinks fp32 [H], kv_scales fp32 [2] (of keys, of values): given where
+        first value_dim elements. sinks fp32 [H], kv_scales fp32 [2] (keys, values): given where
         the request has them, so a kernel without the feature may leave the argument out.
         On the current stream, no synchronisation; capture-safe as the candidate's `capture` says.
         """
