@@ -54,6 +54,7 @@ def arithmetic(
         "model": llm.plan.model_name,
         "device": llm.plan.catalog.props.name,
         "dtype": llm.plan.effective["dtype"],
+        "quantization": llm.plan.effective["quantization"],
         "accuracy": right / total,
         "right": right,
         "of": total,

@@ -18,6 +18,8 @@ ENGINE = (
     "strict",
     "dtype",
     "kv_dtype",
+    "quantization",
+    "fuse_shared_experts",
     "load_format",
     "threads",
     "page_size",

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
-_SETTINGS = ("revision", "device", "plugins", "kernel", "dtype", "kv_dtype", "page_size")
+_SETTINGS = (
+    *("revision", "device", "plugins", "kernel", "dtype", "kv_dtype", "quantization"),
+    *("fuse_shared_experts", "page_size"),
+)
 
 
 @app.command()

@@ -22,7 +22,9 @@ _IGNORED = ("rotary_emb.inv_freq",)
 
 
 class Checkpoint:
-    """files: tensor name -> file. shapes: tensor name -> shape. Opens a file when first read."""
+    """files: tensor name -> file. shapes: tensor name -> shape. A file is opened (mapped) when it is
+    first read, and let go when all that the model wants of it was read: so no more is mapped than
+    the model needs next."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -36,6 +38,7 @@ class Checkpoint:
                 self.shapes[name] = tuple(entry["shape"])
                 self.bytes += entry["data_offsets"][1] - entry["data_offsets"][0]
         self._open: dict[Path, Any] = {}
+        self._unread: dict[Path, set[str]] = {}  # of what `check` was told
 
     def _paths(self) -> list[Path]:
         index = self.folder / "model.safetensors.index.json"
@@ -65,7 +68,16 @@ class Checkpoint:
 
     def tensor(self, name: str) -> torch.Tensor:
         """A whole tensor, as stored. The memory is the file's. KeyError if there is none."""
-        return self._file(name).get_tensor(name)
+        tensor = self._file(name).get_tensor(name)
+        self._was_read(name)
+        return tensor
+
+    def _was_read(self, name: str) -> None:
+        path = self.files[name]
+        unread = self._unread.get(path, set())
+        unread.discard(name)
+        if not unread:
+            self._open.pop(path, None)
 
     def read(self, part: WeightPart) -> torch.Tensor:
         """One slice, as stored but for the part's view. The memory may be the file's: copy it to
@@ -76,7 +88,9 @@ class Checkpoint:
         if part.shape == part.full_shape:
             return self.tensor(name)
         places = tuple(slice(o, o + n) for o, n in zip(part.offset, part.shape, strict=True))
-        return self._file(name).get_slice(name)[places]
+        piece = self._file(name).get_slice(name)[places]
+        self._was_read(name)
+        return piece
 
     def _file(self, name: str) -> Any:
         from safetensors import safe_open
@@ -120,6 +134,8 @@ class Checkpoint:
             *_listing("unexpected tensors", unexpected),
             *_listing("wrong shapes", wrong),
         ]
+        for name in known & self.files.keys():
+            self._unread.setdefault(self.files[name], set()).add(name)
         if lines:
             raise UserError("\n  ".join([f"{self.folder} does not fit its config.json", *lines]))
 

@@ -21,12 +21,28 @@ from inferplane.spec.quantized import (
 if TYPE_CHECKING:
     import torch
 
+_AT_ONCE = 1 << 20
+"""Elements that are held in fp32 at once, so that loading needs little beyond the result."""
+
 
 def quantize(scheme: QuantScheme, weight: torch.Tensor) -> dict[str, torch.Tensor]:
     """Dense [..., N, K] -> canonical tensors. Symmetric schemes with dynamic or no activations;
     raises ValueError for others."""
+    import torch
+
     if scheme.zero_point or scheme.reordered or scheme.global_scale or not scheme.dynamic:
         raise ValueError(f"weights cannot be quantized to {scheme.name} here")
+    if weight.dim() > 2:
+        experts = [quantize(scheme, one) for one in weight]
+        return {name: torch.stack([e[name] for e in experts]) for name in experts[0]}
+    rows = max(1, _AT_ONCE // weight.shape[1] // 128) * 128  # whole blocks
+    if scheme.granularity == "tensor" or len(weight) <= rows:
+        return _quantize(scheme, weight)
+    pieces = [_quantize(scheme, piece) for piece in weight.split(rows)]
+    return {name: torch.cat([p[name] for p in pieces]) for name in pieces[0]}
+
+
+def _quantize(scheme: QuantScheme, weight: torch.Tensor) -> dict[str, torch.Tensor]:
     wide = weight.float()
     scale = _scale(scheme, wide)
     number = exponents(scale) if scheme.scale == "ue8m0" else scale

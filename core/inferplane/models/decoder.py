@@ -76,7 +76,11 @@ class Decoder:
         # a tied head reads the embedding's tensor; its site keeps a path of its own
         part = "model.embed_tokens" if config.tied else "lm_head"
         self.lm_head = build.linear(
-            "lm_head", config.hidden, {part: config.vocab}, tied_to=part if config.tied else ""
+            "lm_head",
+            config.hidden,
+            {part: config.vocab},
+            tied_to=part if config.tied else "",
+            plain=True,
         )
 
     def _layer(self, index: int, build: Builder) -> Any:
