@@ -47,7 +47,8 @@ class Settings(BaseSettings):
     dtype: str | None = Field(None, description="compute type; default: the checkpoint's")
     kv_dtype: str | None = Field(None, description="KV cache type; default: dtype")
     quantization: str | None = Field(
-        None, description="fp8, int8, int4, mxfp8, int4fp8_moe: quantize while loading"
+        None,
+        description="fp8, int8, int4, mxfp8, int4fp8_moe: quantize while loading; dequantize: undo",
     )
     fuse_shared_experts: bool = Field(
         False, description="compute shared experts with the others, in one grouped kernel"

@@ -22,9 +22,8 @@ _IGNORED = ("rotary_emb.inv_freq",)
 
 
 class Checkpoint:
-    """files: tensor name -> file. shapes: tensor name -> shape. A file is opened (mapped) when it is
-    first read, and let go when all that the model wants of it was read: so no more is mapped than
-    the model needs next."""
+    """files: tensor name -> file. shapes: tensor name -> shape. A file is mapped when it is first
+    read, and let go when all that the model wants of it was read."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -24,6 +24,7 @@ def _method(*names: str) -> Callable[[Mapping[str, Any]], bool]:
     return detect
 
 
+DEQUANTIZE = "dequantize"
 BUILT_IN: tuple[FormatSpec, ...] = ()
 
 
@@ -31,12 +32,14 @@ BUILT_IN: tuple[FormatSpec, ...] = ()
 class Quantization:
     """How the weights of one model are quantized: by its format, while loading, or not at all.
 
-    name: for people and `--quantization`. source: what decided it.
+    name: for people and `--quantization`. source: what decided it. dequantize: the format's
+    weights are read as numbers of the model's type, and its inputs are not quantized.
     """
 
     format: Format | None = None
     online: Online | None = None
     source: str = "the checkpoint is not quantized"
+    dequantize: bool = False
 
     @property
     def name(self) -> str | None:
@@ -47,7 +50,7 @@ class Quantization:
     def scheme(self, module: str, inputs: int, plain: bool) -> QuantScheme:
         """Of a module's weight. plain: never quantized while loading."""
         if self.format is not None:
-            return self.format.scheme(module)
+            return UNQUANTIZED if self.dequantize else self.format.scheme(module)
         return self.online.scheme(module, inputs, plain) if self.online else UNQUANTIZED
 
 
@@ -66,15 +69,18 @@ def find_quantization(
             f"{', '.join(sorted(known))}"
         )
     if spec is not None:
+        if asked == DEQUANTIZE:
+            return Quantization(format=_load(spec)(config), source="argument", dequantize=True)
         if asked is not None and asked != spec.name:
             raise UserError(
                 f"--quantization is {asked!r}, but the checkpoint is quantized with "
-                f"{spec.name!r} already; leave the flag out, or take an unquantized checkpoint"
+                f"{spec.name!r} already; leave the flag out, take an unquantized checkpoint, or "
+                f"ask for {DEQUANTIZE!r} to load it as numbers of the dtype"
             )
         return Quantization(format=_load(spec)(config), source="checkpoint")
     if asked is None:
         return Quantization()
-    if asked in known:
+    if asked in known or asked == DEQUANTIZE:
         raise UserError(
             f"--quantization is {asked!r}, but the checkpoint is not quantized; to quantize while "
             f"loading: {', '.join(NAMES)}"

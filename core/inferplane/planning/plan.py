@@ -32,6 +32,7 @@ from inferplane.spec import (
     standard_layout,
 )
 
+from .alternatives import advice
 from .effective import Effective, resolve
 from .graphs import choose_graph
 from .memory import KVBudget, kv_budget
@@ -121,7 +122,14 @@ def make_plan(
         _sampler(resolver, resolution, catalog, config.vocab, extra) for extra in (PLAIN, FULL)
     )
     effective, graph = choose_graph(effective, catalog, resolver, resolution)
-    resolution.check(settings.model, catalog.props.name)
+    if resolution.problems:
+
+        def works(other: Quantization) -> bool:
+            context = make_context(catalog, effective, mesh, resolver, other)
+            return not resolver.resolve(record(model_class, config, context)[0]).problems
+
+        hint = advice(quantization, resolution, works)
+        resolution.check(settings.model, catalog.props.name, hint)
     weights, extra_bytes = weight_sizes(root, resolution)
     memory = catalog.memory()
     budget = kv_budget(effective, groups, config, memory, weights + extra_bytes)

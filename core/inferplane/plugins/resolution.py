@@ -112,8 +112,8 @@ class Resolution:
     def fallbacks(self) -> list[str]:
         return [path for path, choice in self.choices.items() if choice.falls_back]
 
-    def check(self, model: str, device: str) -> None:
-        """Raises ResolutionError that lists every problem at once."""
+    def check(self, model: str, device: str, advice: str = "") -> None:
+        """Raises ResolutionError that lists every problem at once. advice: what would work."""
         if not self.problems:
             return
         grouped: dict[tuple[str, str, tuple[str, ...]], int] = {}
@@ -126,7 +126,8 @@ class Resolution:
             for n, ((op, what, reasons), count) in enumerate(grouped.items(), 1)
         ]
         head = f"{len(lines)} problem{'s' * (len(lines) > 1)} stop {model} on {device}"
-        raise ResolutionError("\n  ".join([head, *lines]), tuple(lines))
+        told = [head, *lines, *filter(None, [advice])]
+        raise ResolutionError("\n  ".join(told), tuple(lines))
 
 
 def _reason(rejected: Rejected) -> str:

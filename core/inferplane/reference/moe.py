@@ -10,6 +10,7 @@ import torch.nn.functional as F
 
 from inferplane.spec import ExpertsRequest, Packed, RoutingRequest, WeightSource
 from inferplane.spec.quantized import as_quantized, dequantize
+from inferplane.spec.torch_types import index_dtype
 
 from .activation import gate
 from .wide import wide
@@ -17,7 +18,7 @@ from .wide import wide
 
 def route(request: RoutingRequest) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
     """Scores, the best groups, the best experts in them, weights: one after the other."""
-    r = request
+    r, index = request, index_dtype(request.device)
 
     def run(
         logits_TX: torch.Tensor, bias_X: torch.Tensor | None = None
@@ -28,8 +29,7 @@ def route(request: RoutingRequest) -> Callable[..., tuple[torch.Tensor, torch.Te
         choice_TX = scores_TX if bias_X is None else scores_TX + bias_X.to(scores_TX.dtype)
         if r.groups:
             choice_TX = choice_TX.masked_fill(~_in_best_groups(r, choice_TX), float("-inf"))
-        # sorted by score, stable: ties go to the lower expert
-        experts_TE = choice_TX.argsort(dim=-1, descending=True, stable=True)[:, : r.top_k]
+        experts_TE = _best(choice_TX, r.top_k).to(index)
         weights_TE = scores_TX.gather(1, experts_TE)
         if r.renormalize:
             weights_TE = weights_TE / (weights_TE.sum(-1, keepdim=True) + 1e-20)
@@ -44,6 +44,11 @@ def route(request: RoutingRequest) -> Callable[..., tuple[torch.Tensor, torch.Te
     return run
 
 
+def _best(scores: torch.Tensor, count: int) -> torch.Tensor:
+    """Places of the largest; ties go to the lower one."""
+    return scores.argsort(dim=-1, descending=True, stable=True)[:, :count]
+
+
 def _in_best_groups(request: RoutingRequest, choice_TX: torch.Tensor) -> torch.Tensor:
     """bool [T, X]: whether an expert is in one of the token's best groups."""
     grouped = choice_TX.unflatten(-1, (request.groups, -1))
@@ -51,8 +56,9 @@ def _in_best_groups(request: RoutingRequest, choice_TX: torch.Tensor) -> torch.T
         score_TG = grouped.amax(-1)
     else:
         score_TG = grouped.topk(2, dim=-1).values.sum(-1)
-    best = score_TG.argsort(dim=-1, descending=True, stable=True)[:, : request.top_groups]
-    chosen_TG = torch.zeros_like(score_TG, dtype=torch.bool).scatter_(1, best, True)
+    best = _best(score_TG, request.top_groups)
+    groups = torch.arange(request.groups, device=choice_TX.device)
+    chosen_TG = (best[:, :, None] == groups).any(1)
     return chosen_TG.repeat_interleave(grouped.shape[-1], dim=-1)
 
 
@@ -61,6 +67,7 @@ class Experts:
 
     def __init__(self, request: ExpertsRequest) -> None:
         self.request = request
+        self.index = index_dtype(request.device)
         self.gate = gate(request.activation, request.limit)
 
     def prepare(self, source: WeightSource) -> Packed:
@@ -80,7 +87,7 @@ class Experts:
         for expert in experts_TE.unique().tolist():
             if expert < 0:
                 continue
-            token, place = (experts_TE == expert).nonzero(as_tuple=True)
+            token, place = (experts_TE == expert).nonzero().to(self.index).unbind(1)
             hidden = self._linear(x[token], packed.data, "gate_up", expert)
             out = self._linear(self.gate(hidden), packed.data, "down", expert)
             y_TC.index_add_(0, token, out * weights_TE[token, place, None].to(out.dtype))

@@ -151,7 +151,7 @@ def _attention(request: AttentionRequest) -> Support:
 def _linear(request: LinearRequest) -> Support:
     if request.adapters:
         return Support.no("adapters are asked for, it has none")
-    return _scheme(request.scheme)
+    return _scheme(request.scheme, request.device)
 
 
 def _experts(request: ExpertsRequest) -> Support:
@@ -159,10 +159,10 @@ def _experts(request: ExpertsRequest) -> Support:
         return Support.no(
             f"activation is {request.activation}, there are {', '.join(_ACTIVATIONS)}"
         )
-    return _scheme(request.scheme)
+    return _scheme(request.scheme, request.device)
 
 
-def _scheme(scheme: QuantScheme) -> Support:
+def _scheme(scheme: QuantScheme, device: DeviceProps) -> Support:
     if not scheme.quantized:
         return Support.yes()
     for what, value, known in (
@@ -173,4 +173,13 @@ def _scheme(scheme: QuantScheme) -> Support:
     ):
         if value not in known:
             return Support.no(f"{what} is {value}, there are {', '.join(filter(None, known))}")
+        if value.startswith("fp8") and not _has(value, device):
+            return Support.no(
+                f"{what} is {value}, which {device.name} neither computes with nor converts "
+                f"(no capability '{value}_convert')"
+            )
     return Support.yes()
+
+
+def _has(dtype: str, device: DeviceProps) -> bool:
+    return dtype in device.dtypes or f"{dtype}_convert" in device.capabilities

@@ -137,7 +137,7 @@ def dequantize(
     if scheme.global_scale:
         value = value * by_rows(tensors["global_scale"], rows, parts)[..., None]
     if scheme.reordered:
-        value = value[..., tensors["order"].long().argsort()]
+        value = value[..., tensors["order"].argsort().int()]
     return value
 
 

@@ -3,13 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from tests.fakes.requests import PROPS
 
 from inferplane.errors import UserError
 from inferplane.layers.builder import Builder
 from inferplane.layers.context import BuildContext
 from inferplane.layers.experts import ExpertsConfig, grouped_experts
 from inferplane.spec import UNQUANTIZED, QuantScheme, standard_layout
-from tests.fakes.requests import PROPS
 
 pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=1)
 

@@ -11,7 +11,13 @@ from inferplane.spec import Device, DeviceProps, Fault, GiB, Probe
 from .memory import memory_info
 from .native.build import details
 
-_CAPABILITIES = frozenset({"int64_index", "unified_memory"})
+_CAPABILITIES = frozenset(
+    {
+        "int64_index",
+        "unified_memory",
+        *("fp8_e4m3_convert", "fp8_e5m2_convert", "fp8_e4m3fnuz_convert"),
+    }
+)
 
 
 def _profile(
