@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     kv_dtype: str | None = Field(None, description="KV cache type; default: dtype")
     quantization: str | None = Field(
         None,
-        description="fp8, int8, int4, mxfp8, int4fp8_moe: quantize while loading; dequantize: undo",
+        description="fp8, int8, int4, mxfp8, int4fp8_moe, or dequantize",
     )
     fuse_shared_experts: bool = Field(
         False, description="compute shared experts with the others, in one grouped kernel"

@@ -28,7 +28,6 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 PROVISIONAL_HOOKS = frozenset(
     {
-        "inferplane_moe",
         "inferplane_topology",
         "inferplane_graphs",
         "inferplane_transfer",
@@ -68,7 +67,7 @@ class InferplaneSpecs:
 
     @hookspec
     def inferplane_moe(self, props: DeviceProps) -> list[Candidate]:  # type: ignore[empty-body]
-        """(optional, provisional) Routing, grouped experts, dispatch and combine."""
+        """(optional) Routing, grouped experts, dispatch and combine."""
 
     @hookspec
     def inferplane_quantization(self, props: DeviceProps) -> list[Candidate]:  # type: ignore[empty-body]

@@ -70,7 +70,7 @@ def add_rms_norm(request: NormRequest) -> Callable[..., tuple[torch.Tensor, torc
     return run
 
 
-_KINDS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+KINDS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "silu": F.silu,
     "gelu": F.gelu,
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
@@ -78,7 +78,7 @@ _KINDS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 
 
 def gated(request: ActivationRequest) -> Callable[[torch.Tensor], torch.Tensor]:
-    act, limit, name = _KINDS[request.kind], request.limit, "sim.gated"
+    act, limit, name = KINDS[request.kind], request.limit, "sim.gated"
 
     def run(gate_up_T2N: torch.Tensor) -> torch.Tensor:
         board = common_board(name, gate_up_T2N)

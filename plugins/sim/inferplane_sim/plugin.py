@@ -75,7 +75,29 @@ def inferplane_attention(props: DeviceProps) -> list[Candidate]:
 
 @hookimpl
 def inferplane_quantization(props: DeviceProps) -> list[Candidate]:
-    return _offers(_kernel("linear", supports.linear, "quantization:Linear", features={"bias"}))
+    return _offers(
+        _kernel("linear", supports.linear, "quantization:Linear", features={"bias"}),
+        _kernel(
+            "linear",
+            supports.quantized_linear,
+            "quantization:QuantizedLinear",
+            name="sim.quantized_linear",
+            features={"bias", *supports.SCHEMES},
+        ),
+    )
+
+
+@hookimpl
+def inferplane_moe(props: DeviceProps) -> list[Candidate]:
+    return _offers(
+        _kernel("moe.route", supports.floats, "moe:route", features=supports.ROUTING),
+        _kernel(
+            "moe.experts",
+            supports.experts,
+            "moe:Experts",
+            features={"bias", "limit", *supports.ACTIVATIONS, *supports.SCHEMES},
+        ),
+    )
 
 
 @hookimpl
@@ -107,9 +129,9 @@ def inferplane_graphs(props: DeviceProps) -> list[Candidate]:
     return [_kernel("graph", supports.graph, "graphs:Graphs")]
 
 
-def _kernel(op: str, answer: Any, load: str, **options: Any) -> Candidate:
-    load = f"inferplane_sim.{load}"
-    return Candidate(op=op, name=f"sim.{op}", supports=answer, load=load, **options)
+def _kernel(op: str, answer: Any, load: str, name: str = "", **options: Any) -> Candidate:
+    load, name = f"inferplane_sim.{load}", name or f"sim.{op}"
+    return Candidate(op=op, name=name, supports=answer, load=load, **options)
 
 
 def _offers(*candidates: Candidate) -> list[Candidate]:

@@ -7,6 +7,7 @@ from typing import Any
 from inferplane.spec import (
     AttentionInputRequest,
     AttentionRequest,
+    ExpertsRequest,
     GroupKind,
     KVWriteRequest,
     LinearRequest,
@@ -15,6 +16,13 @@ from inferplane.spec import (
 )
 
 ACTIVATIONS = frozenset({"silu", "gelu", "gelu_tanh"})
+INTEGERS = ("", "int8", "int4", "uint8", "uint4")
+SCHEMES = frozenset(
+    {"quantized", "zero_point", "reordered", "quantized_activation", "static_activation"}
+)
+ROUTING = frozenset(
+    {"sigmoid", "no_renormalize", "bias", "groups", "group_max", "scaling", "shared"}
+)
 COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broadcast")
 
 
@@ -67,8 +75,41 @@ def attention_input(request: AttentionInputRequest) -> Support:
 
 def linear(request: LinearRequest) -> Support:
     if request.scheme.quantized:
-        return Support.no(f"scheme is {request.scheme.name}, it has unquantized weights")
+        return Support.no(
+            f"scheme is {request.scheme.name}, it has unquantized weights",
+            instead="sim.quantized_linear",
+        )
     return floats(request)
+
+
+def quantized_linear(request: LinearRequest) -> Support:
+    if not request.scheme.quantized:
+        return Support.no("weights are not quantized", instead="sim.linear")
+    return _scheme(request) and floats(request)
+
+
+def experts(request: ExpertsRequest) -> Support:
+    if request.activation not in ACTIVATIONS:
+        there = ", ".join(sorted(ACTIVATIONS))
+        return Support.no(f"activation is {request.activation}, it has {there}")
+    if request.scheme.quantized and not _scheme(request):
+        return _scheme(request)
+    return floats(request)
+
+
+def _scheme(request: LinearRequest | ExpertsRequest) -> Support:
+    """Integer schemes everywhere; others where the device has the types."""
+    scheme, has = request.scheme, request.device.dtypes
+    for what, dtype in (
+        ("weights are", scheme.weight),
+        ("inputs are", scheme.activation),
+        ("scales are", scheme.scale),
+        ("input scales are", scheme.activation_scale),
+    ):
+        if dtype not in (*INTEGERS, *has):
+            there = ", ".join(sorted({*INTEGERS, *has} - {""}))
+            return Support.no(f"{what} {dtype}, the device has {there}")
+    return Support.yes()
 
 
 def collective(request: Any) -> Support:
