@@ -126,16 +126,12 @@ def work(name: str, folder: Path, threads: int) -> None:
         print(json.dumps(engine(prompts, new)), flush=True)
 
 
-class Worker:
-    """The other end of `work`."""
+class Pipe:
+    """The other end of `work`: a process that answers a line with a line."""
 
-    def __init__(self, name: str, folder: Path, threads: int) -> None:
-        command = [sys.executable, __file__, "--worker", name, "--model", str(folder)]
+    def __init__(self, command: list[str]) -> None:
         self.process = subprocess.Popen(
-            [*command, "--threads", str(threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def __call__(self, prompts: list[list[int]], new: int) -> dict[str, float]:
@@ -166,7 +162,9 @@ def main() -> None:
         folder = args.model or Path(scratch) / "qwen3-0.6b-random"
         if not folder.exists():
             make_checkpoint(folder)
-        engines = {name: Worker(name, folder, args.threads) for name in ENGINES}
+        options = ["--model", str(folder), "--threads", str(args.threads)]
+        worker = [sys.executable, __file__, "--worker"]
+        engines = {name: Pipe([*worker, name, *options]) for name in ENGINES}
         results = run(engines, args.workloads.split(","), args.repeats)
         for engine in engines.values():
             engine.close()
@@ -188,7 +186,7 @@ def main() -> None:
 
 
 def run(
-    engines: dict[str, Worker],
+    engines: dict[str, Pipe],
     workloads: list[str],
     repeats: int,
 ) -> dict[str, dict]:
