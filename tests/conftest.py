@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fakes.mixtures import MIXTURES
 
 VOCAB = 300
 _SIZES: dict[str, Any] = {
@@ -66,6 +67,7 @@ CHECKPOINTS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "qwen3": ("Qwen3", {"head_dim": 32, "tie_word_embeddings": True}),
     "qwen3-untied": ("Qwen3", {"head_dim": 16, "num_hidden_layers": 3}),
+    **MIXTURES,
 }
 
 
@@ -85,7 +87,12 @@ def make_model(name: str, seed: int = 0) -> Any:
                 mean = 0.0 if key.endswith("bias") else 1.0
                 weight.normal_(mean, 0.2, generator=generator)
             else:
-                weight.normal_(0.0, 2.0 * weight.shape[1] ** -0.5, generator=generator)
+                # stacked experts are [experts, outputs, inputs], but for gpt-oss
+                inputs = weight.shape[2 if weight.dim() == 3 and family != "GptOss" else 1]
+                weight.normal_(0.0, 2.0 * inputs**-0.5, generator=generator)
+        for key, buffer in model.named_buffers():
+            if key.endswith("e_score_correction_bias"):
+                buffer.normal_(0.0, 0.2, generator=generator)
     return model
 
 

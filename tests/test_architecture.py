@@ -91,6 +91,7 @@ FREE_TESTS = {
     "engine/test_hot_path.py",
     "plugins/test_broken.py",
     "models/test_greedy.py",
+    "models/test_greedy_mixtures.py",
     "models/test_parity.py",
     "reference/test_ops.py",
     "runner/test_capture.py",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -14,12 +14,13 @@ import torch
 
 from inferplane.batch import Batch, NewRow
 from inferplane.executor.local import load_runner
+from inferplane.formats.views import cut, view
 from inferplane.planning.plan import Plan, make_plan
 from inferplane.plugins.discovery import discover
 from inferplane.runner.inputs import make_inputs
 from inferplane.runner.runner import Runner
 from inferplane.settings import Settings
-from inferplane.spec import Candidate, Mesh, WeightPart
+from inferplane.spec import Candidate, FormatSpec, Mesh, WeightPart
 
 from .plugins import feature
 
@@ -35,17 +36,34 @@ CONFIG = {
     "head_dim": 16,
     "max_position_embeddings": 128,
 }
+LATENT = {  # changes of it
+    "architectures": ["DeepseekV3ForCausalLM"],
+    "moe_intermediate_size": 16,
+    "n_routed_experts": 8,
+    "n_shared_experts": 1,
+    "num_experts_per_tok": 2,
+    "n_group": 2,
+    "topk_group": 1,
+    "first_k_dense_replace": 1,
+    "q_lora_rank": 20,
+    "kv_lora_rank": 24,
+    "qk_nope_head_dim": 12,
+    "qk_rope_head_dim": 8,
+    "v_head_dim": 10,
+}
 
 
 class Weights:
     """Random tensors of a size that matters; a slice is a slice of the whole tensor's numbers."""
 
     def read(self, part: WeightPart) -> torch.Tensor:
-        generator = torch.Generator().manual_seed(zlib.crc32(part.key.encode()))
-        whole = torch.randn(part.full_shape, generator=generator)
-        whole = 1 + 0.2 * whole if whole.dim() == 1 else whole * 2 * whole.shape[1] ** -0.5
-        cut = tuple(slice(o, o + n) for o, n in zip(part.offset, part.shape, strict=True))
-        return whole[cut]
+        return cut(view(self.whole(part.key, part.stored or part.full_shape), part.view), part)
+
+    def whole(self, key: str, shape: tuple[int, ...]) -> torch.Tensor:
+        """As the checkpoint would have it."""
+        generator = torch.Generator().manual_seed(zlib.crc32(key.encode()))
+        whole = torch.randn(shape, generator=generator)
+        return 1 + 0.2 * whole if whole.dim() == 1 else whole * 2 * whole.shape[1] ** -0.5
 
 
 def plan(
@@ -53,24 +71,30 @@ def plan(
     candidates: Sequence[Candidate] = (),
     mesh: Mesh | None = None,
     kernel: Sequence[str] = (),
+    formats: Sequence[FormatSpec] = (),
+    settings: Mapping[str, Any] | None = None,
     **config: Any,
 ) -> Plan:
-    """config: changes to `CONFIG`."""
+    """settings: changes to those here. config: changes to `CONFIG`."""
     (folder / "config.json").write_text(json.dumps(CONFIG | config))
-    extra = feature("extra", inferplane_blocks=lambda props: list(candidates))
+    hooks: dict[str, Any] = {"inferplane_blocks": lambda props: list(candidates)}
+    if formats:
+        hooks["inferplane_formats"] = lambda: list(formats)
+    extra = feature("extra", **hooks)
+    fields = {
+        "model": str(folder),
+        "device": "cpu",
+        "dtype": "fp32",
+        "load_format": "dummy",
+        "page_size": 16,
+        "num_pages": 16,
+        "max_num_seqs": 2,
+        "max_num_batched_tokens": 64,
+        "threads": 1,
+        "kernel": tuple(kernel),
+    }
     return make_plan(
-        Settings(
-            model=str(folder),
-            device="cpu",
-            dtype="fp32",
-            load_format="dummy",
-            page_size=16,
-            num_pages=16,
-            max_num_seqs=2,
-            max_num_batched_tokens=64,
-            threads=1,
-            kernel=tuple(kernel),
-        ),
+        Settings(**(fields | dict(settings or {}))),
         plugins=[*discover([]), *discover(found=[extra])],
         mesh=mesh,
     )

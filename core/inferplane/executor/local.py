@@ -151,7 +151,8 @@ def open_store(
         store = QuantizedStore(checkpoint, quantization.format)
     elif quantization.online is not None:
         store = OnlineStore(checkpoint, quantization.online)
-    store.check(plan.root.needs(), tied=any(n.tied_to for n in plan.root.needs()))
+    tied = any(need.tied_to for need in plan.root.needs())
+    store.check(plan.root.needs(), tied, ignored=getattr(plan.config, "ignored", ()))
     return store
 
 

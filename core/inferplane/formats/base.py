@@ -49,6 +49,11 @@ class Format(ABC):
         """The module's canonical tensors (see `spec.quant`), whole. read: a stored tensor by name;
         KeyError for one that the checkpoint has not."""
 
+    def kv_scales(self, attention: str) -> tuple[str, str] | None:
+        """(optional) Names of the stored scales, one number each, of the keys and values that this
+        attention module caches in 8 bits: what is cached is the key, or value, divided by it."""
+        return None
+
     def describe(self) -> str:
         """(optional) A few words for `explain`."""
         return self.name

@@ -18,7 +18,8 @@ from .views import cut, view
 if TYPE_CHECKING:
     import torch
 
-_IGNORED = ("rotary_emb.inv_freq",)
+# scales of a quantized KV cache are read only where the cache is quantized
+_IGNORED = ("rotary_emb.inv_freq", ".k_scale", ".v_scale")
 
 
 class Checkpoint:
@@ -110,9 +111,11 @@ class Checkpoint:
         needs: Iterable[WeightNeed],
         tied: bool,
         others: Mapping[str, tuple[int, ...] | None] = MappingProxyType({}),
+        ignored: tuple[str, ...] = (),
     ) -> None:
         """Raises UserError that lists missing and unexpected tensors and wrong shapes. others:
-        stored tensors beside the needs', with their shapes; None for those that may be absent."""
+        stored tensors beside the needs', with their shapes; None for those that may be absent.
+        ignored: beginnings of names of tensors that are not read. One number may have no axis."""
         wanted = {
             self.name(part.key): part.stored or part.full_shape
             for need in needs
@@ -120,13 +123,17 @@ class Checkpoint:
         }
         wanted |= {name: shape for name, shape in others.items() if shape is not None}
         missing = sorted(wanted.keys() - self.shapes.keys())
-        ignored = (*_IGNORED, "lm_head.weight") if tied else _IGNORED
+        ends = (*_IGNORED, "lm_head.weight") if tied else _IGNORED
         known = wanted.keys() | others.keys()
-        unexpected = sorted(n for n in self.shapes if n not in known and not n.endswith(ignored))
+        unexpected = sorted(
+            name
+            for name in self.shapes.keys() - known
+            if not name.endswith(ends) and not name.startswith(ignored)
+        )
         wrong = [
             f"{name} is {list(self.shapes[name])}, the model needs {list(shape)}"
             for name, shape in sorted(wanted.items())
-            if name in self.shapes and self.shapes[name] != shape
+            if name in self.shapes and (self.shapes[name] or (1,)) != (shape or (1,))
         ]
         lines = [
             *_listing("missing tensors", missing),

@@ -103,14 +103,14 @@ class OnlineStore:
     def close(self) -> None:
         self.checkpoint.close()
 
-    def check(self, needs: Iterable[WeightNeed], tied: bool) -> None:
+    def check(self, needs: Iterable[WeightNeed], tied: bool, ignored: tuple[str, ...] = ()) -> None:
         """As `Checkpoint.check`: what is quantized here is dense in the files."""
         dense: list[WeightNeed] = []
         for need in needs:
             if need.name.rpartition(".")[2] in ("weight", "bias") or not need.parts[0].dtype:
                 parts = tuple(self._dense(part) for part in need.parts)
                 dense.append(WeightNeed(need.name, parts, need.dtype, need.tied_to))
-        self.checkpoint.check(dense, tied)
+        self.checkpoint.check(dense, tied, ignored=ignored)
 
     def _dense(self, part: WeightPart) -> WeightPart:
         """With the shape that the file has."""

@@ -53,6 +53,10 @@ class Quantization:
             return UNQUANTIZED if self.dequantize else self.format.scheme(module)
         return self.online.scheme(module, inputs, plain) if self.online else UNQUANTIZED
 
+    def kv_scales(self, attention: str) -> tuple[str, str] | None:
+        """Names of an attention module's scales of cached keys and values, if there are any."""
+        return self.format.kv_scales(attention) if self.format is not None else None
+
 
 def find_quantization(
     config: Mapping[str, Any], asked: str | None, added: Iterable[FormatSpec] = ()

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     import torch
 
 
+# what a scheme is made of; all else beside it (biases, sinks) is stored as it is
+_CANONICAL = ("weight", "scale", "zero", "global_scale", "order", "input_scale")
+
+
 def module_of(part: WeightPart) -> tuple[str, str]:
     """(module, canonical name) of a part's key."""
     module, _, name = part.key.rpartition(".")
@@ -52,17 +56,16 @@ class QuantizedStore:
         """A slice. A weight that is wanted in the model's own type is dequantized."""
         module, name = module_of(part)
         scheme = self.format.scheme(module)
-        if not scheme.quantized or name == "bias":
+        if not scheme.quantized or name not in _CANONICAL:
             return self.checkpoint.read(part)
         if name == "weight" and not part.dtype:
-            tensor = dequantize(scheme, self.format.load(module, self._stored))
-        else:
-            found = self._modules.take(module, name)
-            if found is None:
-                tensors = self.format.load(module, self._stored)
-                found = tensors.pop(name)
-                self._modules.keep(module, tensors)
-            tensor = found
+            whole = dequantize(scheme, self.format.load(module, self._stored))
+            return cut(view(whole, part.view), part)
+        tensor = self._modules.take(module, name)
+        if tensor is None:
+            tensors = self.format.load(module, self._stored)
+            tensor = tensors.pop(name)
+            self._modules.keep(module, tensors)
         steps = tuple(step for step in part.view if step != "transpose")
         return cut(view(tensor, steps), part)
 
@@ -72,7 +75,7 @@ class QuantizedStore:
     def close(self) -> None:
         self.checkpoint.close()
 
-    def check(self, needs: Iterable[WeightNeed], tied: bool) -> None:
+    def check(self, needs: Iterable[WeightNeed], tied: bool, ignored: tuple[str, ...] = ()) -> None:
         """Raises UserError that lists missing, unexpected and misshapen tensors."""
         plain: list[WeightNeed] = []
         stored: dict[str, Shape | None] = {}
@@ -81,7 +84,7 @@ class QuantizedStore:
             for part in need.parts:
                 module, name = module_of(part)
                 scheme = self.format.scheme(module)
-                if not scheme.quantized or name == "bias":
+                if not scheme.quantized or name not in _CANONICAL:
                     others.append(part)
                 elif name == "weight":
                     packed = scheme.packed if part.dtype else 1
@@ -89,4 +92,4 @@ class QuantizedStore:
                     stored |= self.format.stored(module, (*front, columns * packed))
             if others:
                 plain.append(WeightNeed(need.name, tuple(others), need.dtype, need.tied_to))
-        self.checkpoint.check(plain, tied, stored)
+        self.checkpoint.check(plain, tied, stored, ignored)

@@ -22,7 +22,8 @@ from .rotary import Rope
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionConfig:
-    """Sizes before sharding. window: tokens read, 0 for all. qk_norm_eps: None for no q/k norm."""
+    """Sizes before sharding. window: tokens read, 0 for all. qk_norm_eps: None for no q/k norm.
+    sinks: a learned logit a head that takes probability."""
 
     hidden: int
     heads: int
@@ -34,6 +35,7 @@ class AttentionConfig:
     out_bias: bool = False
     qk_norm_eps: float | None = None
     softcap: float = 0.0
+    sinks: bool = False
 
     def request(self, build: Builder) -> AttentionRequest:
         context, tp = build.context, build.context.mesh.tp
@@ -53,6 +55,8 @@ class AttentionConfig:
             kind=GroupKind.WINDOW if self.window else GroupKind.FULL,
             window=self.window,
             softcap=self.softcap,
+            sinks=self.sinks,
+            kv_scales=build.has_kv_scales(),
         )
 
 
@@ -86,7 +90,7 @@ class Attention:
 
     def __init__(self, config: AttentionConfig, build: Builder) -> None:
         request = config.request(build)
-        self.heads, self.head_dim = request.heads, config.head_dim
+        self.heads, self.out_dim = request.heads, request.out_dim
         sizes = {
             "q_proj": config.heads * config.head_dim,
             "k_proj": config.kv_heads * config.head_dim,
@@ -96,10 +100,10 @@ class Attention:
             "qkv_proj", config.hidden, sizes, bias=config.qkv_bias, sharding="column"
         )
         self.input = attention_input(build, config, request)
-        self.slot = build.attention_slot(request)
+        self.slot, self.extras = build.attention_slot(request)
         self.out = build.linear(
             "o_proj",
-            config.heads * config.head_dim,
+            config.heads * request.out_dim,
             {"o_proj": config.hidden},
             bias=config.out_bias,
             sharding="row",
@@ -115,9 +119,9 @@ class Attention:
         q_THD, k_TKD, v_TKD = self.input(
             self.qkv(x_TC), slot.cache, group.slots, step.rotary[slot.rotary]
         )
-        out_TX = x_TC.new_empty((x_TC.shape[0], self.heads * self.head_dim))
-        out_THD = out_TX.view(-1, self.heads, self.head_dim)
-        slot.kernel.run(q_THD, k_TKD, v_TKD, slot.cache, group.plan, out_THD)
+        out_TX = x_TC.new_empty((x_TC.shape[0], self.heads * self.out_dim))
+        out_THD = out_TX.view(-1, self.heads, self.out_dim)
+        slot.kernel.run(q_THD, k_TKD, v_TKD, slot.cache, group.plan, out_THD, **self.extras)
         y_TC = self.out(out_TX)
         return y_TC if self.reduce is None else self.reduce(y_TC)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from inferplane.errors import UserError
@@ -19,6 +20,7 @@ from inferplane.spec import (
     AttentionSlot,
     CollectiveRequest,
     EmbeddingRequest,
+    GroupKind,
     HeadsLinearRequest,
     KVWriteRequest,
     LinearRequest,
@@ -34,12 +36,13 @@ from .context import BuildContext
 from .embedding import Embedding
 from .linear import Linear, Split, by_tokens
 from .norm import AddNorm, FirstNorm, Norm
-from .parts import rows_need, whole
+from .parts import rows_need, scales_need, whole
 from .rotary import Rope, table
 from .scheme_parts import can_fuse, scheme_needs
 from .wrappers import Block
 
 T = TypeVar("T")
+Extras = dict[str, Any]  # arguments of a call that only some requests have
 
 
 class Builder:
@@ -298,13 +301,40 @@ class Builder:
             page_size=attention.page_size,
             kv_scales=attention.kv_scales,
         )
-        return self._maybe(self._leaf("kv_write", request))
+        site = self._leaf("kv_write", request)
+        scales = self._kv_scales(site, attention)
+        kernel = self._maybe(site)
+        return partial(kernel, **scales) if scales else kernel
 
-    def attention_slot(self, request: AttentionRequest) -> AttentionSlot | Any:
-        """Attention itself, for this layer."""
+    def attention_slot(self, request: AttentionRequest) -> tuple[AttentionSlot | Any, Extras]:
+        """Attention itself, for this layer, and what `run` is given beside queries and cache."""
         site = self._leaf("attention", request)
         self.context.groups.add(self.layer, request, self.context.layout_of(request))
-        return self._slot(site, request) if self.context.building else None
+        extras = self._kv_scales(site, request)
+        if request.sinks:
+            tp = self.context.mesh.group("tp")
+            heads = {self.prefix.rstrip("."): request.heads * tp.size}
+            site.weights.append(rows_need("sinks", heads, 0, "fp32", "column", tp, ""))
+            if self.context.building:
+                extras["sinks_H"] = self._read(site, "sinks")
+        return (self._slot(site, request) if self.context.building else None), extras
+
+    def has_kv_scales(self) -> bool:
+        """Whether this attention's cache has another type than its inputs, and scales for it."""
+        context = self.context
+        return context.kv_dtype != context.dtype and self._scale_names() is not None
+
+    def _scale_names(self) -> tuple[str, str] | None:
+        return self.context.kv_scales(self.prefix.rstrip("."))
+
+    def _kv_scales(self, site: Site, request: AttentionRequest) -> Extras:
+        names = self._scale_names() if request.kv_scales else None
+        if names is None:
+            return {}
+        if request.kind is GroupKind.LATENT:  # values are a part of the keys
+            names = names[0], names[0]
+        site.weights.append(scales_need(names))
+        return {"kv_scales": self._read(site, "kv_scales")} if self.context.building else {}
 
     def _slot(self, site: Site, request: AttentionRequest) -> AttentionSlot:
         """One kernel serves all layers with the same request."""

@@ -35,6 +35,8 @@ class BuildContext:
     scheme_of: of a module's weight, by its path in the checkpoint, its number of inputs, and
     whether it must not be quantized while loading.
     fuse_shared_experts: compute shared experts as further experts of the grouped kernel.
+    kv_scales: names in the checkpoint of the scales of cached keys and values, by the path of an
+    attention module; None where it has none.
     """
 
     props: DeviceProps
@@ -46,6 +48,7 @@ class BuildContext:
     max_positions: int = 0
     scheme_of: Callable[[str, int, bool], QuantScheme] = lambda module, inputs, plain: UNQUANTIZED
     fuse_shared_experts: bool = False
+    kv_scales: Callable[[str], tuple[str, str] | None] = lambda module: None
     # building
     resolution: Resolution | None = None
     source: Callable[[Site], WeightSource] | None = None

@@ -66,7 +66,8 @@ class MoE:
 
     def __call__(self, x_TC: Any) -> Any:
         logits_TX = self.router(x_TC.float() if self.precise else x_TC)
-        weights_TE, experts_TE = self.route(logits_TX, self.bias_X)
+        bias = () if self.bias_X is None else (self.bias_X,)
+        weights_TE, experts_TE = self.route(logits_TX, *bias)
         y_TC = self.experts(x_TC, weights_TE, experts_TE)
         if self.shared is not None:
             y_TC += self.shared(x_TC)

@@ -14,6 +14,15 @@ def whole(name: str, path: str, shape: tuple[int, ...], dtype: str) -> WeightNee
     return WeightNeed(name, (part,), dtype)
 
 
+def scales_need(keys: tuple[str, str]) -> WeightNeed:
+    """ "kv_scales": fp32 [2], out of one number each for keys and values."""
+    parts = tuple(
+        WeightPart(name=name, key=key, full_shape=(1,), offset=(0,), shape=(1,), first=at)
+        for at, (name, key) in enumerate(zip(("keys", "values"), keys, strict=True))
+    )
+    return WeightNeed("kv_scales", parts, "fp32")
+
+
 def rows_need(
     name: str,
     parts: dict[str, int],

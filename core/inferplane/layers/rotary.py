@@ -129,5 +129,20 @@ def _yarn(inverse: torch.Tensor, p: dict[str, float], rope: Rope) -> tuple[torch
     keep = 1 - ramp.clamp(0, 1)
     attention = p.get("attention_factor")
     if attention is None:
-        attention = 0.1 * math.log(factor) + 1.0 if factor > 1 else 1.0
+        attention = _stretch(factor, 1.0)
+        if p.get("mscale") and p.get("mscale_all_dim"):
+            attention = _stretch(factor, p["mscale"]) / _stretch(factor, p["mscale_all_dim"])
     return inverse / factor * (1 - keep) + inverse * keep, attention
+
+
+def _stretch(factor: float, weight: float) -> float:
+    return 0.1 * weight * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+
+def latent_scale(rope: Rope) -> float:
+    """What DeepSeek's models multiply the scale of attention with: YaRN's factor of all elements,
+    squared. Source: DeepSeek-V2, arXiv 2405.04434, and its published code."""
+    p = dict(rope.parameters)
+    if rope.scaling == "default" or not p.get("mscale_all_dim"):
+        return 1.0
+    return _stretch(p["factor"], p["mscale_all_dim"]) ** 2

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from inferplane.errors import UserError
+from inferplane.layers.latent import LatentConfig
+from inferplane.layers.moe import MoEConfig
 from inferplane.layers.rotary import Rope
 
 _DTYPES = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
@@ -17,6 +19,9 @@ _ACTIVATIONS = {"silu": "silu", "swish": "silu", "gelu": "gelu", "gelu_pytorch_t
 class DecoderConfig:
     """windows: tokens that each layer reads, 0 for all. qk_norm: RMS norm of q and k, a head each.
 
+    sinks: attention has a learned logit a head. latent: attention by latent vectors, in place of
+    heads of its own for keys. moe: experts in place of the MLP in `moe_layers`, at `moe_path` in
+    the layer. ignored: beginnings of the names of tensors that are no part of the decoder.
     eos: token ids that end a text. dtype: of the checkpoint, by name.
     """
 
@@ -38,11 +43,29 @@ class DecoderConfig:
     mlp_bias: bool = False
     qk_norm: bool = False
     windows: tuple[int, ...] = ()
+    sinks: bool = False
+    latent: LatentConfig | None = None
+    moe: MoEConfig | None = None
+    moe_layers: tuple[int, ...] = ()
+    moe_path: str = "mlp"
+    ignored: tuple[str, ...] = ()
     eos: tuple[int, ...] = ()
     dtype: str = "bf16"
 
     def window(self, layer: int) -> int:
         return self.windows[layer] if self.windows else 0
+
+    @property
+    def widest(self) -> int:
+        """Elements a token of the largest step of a layer, about."""
+        mlp = 2 * self.intermediate
+        if self.moe is not None:
+            experts = self.moe.experts
+            mlp = max(mlp, experts.top_k * (2 * experts.intermediate + self.hidden))
+        size = self.head_dim
+        if self.latent is not None:
+            size = self.latent.kv_rank + self.latent.rope_dim
+        return mlp + 4 * self.hidden + 4 * self.heads * size
 
 
 @dataclass
@@ -61,6 +84,13 @@ class ConfigReader:
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise UserError(f"{self.where}: {name} is {value!r}; it must be a positive integer")
         return value
+
+    def count(self, name: str, default: int = 0) -> int:
+        """A whole number that may be 0; `default` where it is left out."""
+        value = self.raw.get(name)
+        if value is None:
+            return default
+        return 0 if value == 0 and not isinstance(value, bool) else self.number(name)
 
     def real(self, name: str, default: float) -> float:
         value = self.raw.get(name, default)
@@ -91,6 +121,15 @@ class ConfigReader:
         if not isinstance(value, str) or value not in known:
             raise UserError(f"{self.where}: {name} is {value!r}; known: {', '.join(known)}")
         return known[value]
+
+    def only(self, name: str, *known: Any) -> None:
+        """Raises UserError where a field is given and has a value that is not built."""
+        value = self.raw.get(name)
+        if value is not None and value not in known:
+            raise UserError(
+                f"{self.where}: {name} is {value!r}; this architecture is built for "
+                f"{' and '.join(map(repr, known))} only"
+            )
 
 
 def read_decoder(raw: Mapping[str, Any], architecture: str, **changes: Any) -> DecoderConfig:
@@ -125,6 +164,16 @@ def read_decoder(raw: Mapping[str, Any], architecture: str, **changes: Any) -> D
     return DecoderConfig(**(fields | changes))
 
 
+def layer_kinds(raw: Mapping[str, Any]) -> tuple[str, ...]:
+    """`layer_types`: "full_attention" or "sliding_attention" a layer; () for no such field."""
+    kinds, layers = raw.get("layer_types"), ConfigReader(raw).number("num_hidden_layers")
+    if not kinds:
+        return ()
+    if not isinstance(kinds, list) or len(kinds) != layers:
+        raise UserError(f"config.json: layer_types is {kinds!r}; it must name {layers} layers")
+    return tuple(kinds)
+
+
 def layer_windows(raw: Mapping[str, Any]) -> tuple[int, ...]:
     """Windows of models that mix layers: `layer_types`, or `max_window_layers` in older files."""
     reader = ConfigReader(raw)
@@ -132,11 +181,9 @@ def layer_windows(raw: Mapping[str, Any]) -> tuple[int, ...]:
     if not reader.flag("use_sliding_window") or not raw.get("sliding_window"):
         return ()
     window = reader.number("sliding_window")
-    types = raw.get("layer_types")
-    if types:
-        if not isinstance(types, list) or len(types) != layers:
-            raise UserError(f"config.json: layer_types is {types!r}; it must name {layers} layers")
-        return tuple(window if kind == "sliding_attention" else 0 for kind in types)
+    kinds = layer_kinds(raw)
+    if kinds:
+        return tuple(window if kind == "sliding_attention" else 0 for kind in kinds)
     first = raw.get("max_window_layers")
     first = layers if first is None else first
     if isinstance(first, bool) or not isinstance(first, int):

@@ -7,7 +7,9 @@ from typing import Any, ClassVar
 
 from inferplane.layers.attention import AttentionConfig, attention_block
 from inferplane.layers.builder import Builder
+from inferplane.layers.latent import latent_block
 from inferplane.layers.mlp import MLPConfig, gated_mlp
+from inferplane.layers.moe import moe_block
 from inferplane.plugins.site import Site
 from inferplane.spec import LayerRequest, Step
 
@@ -15,24 +17,21 @@ from .config import DecoderConfig, read_decoder
 
 
 class DecoderLayer:
-    """Norm, attention, norm, MLP, with the residual added inside the norms."""
+    """Norm, attention, norm, MLP or experts, with the residual added inside the norms."""
 
     def __init__(self, config: DecoderConfig, index: int, build: Builder) -> None:
         self.norm_in = build.add_norm(
             "input_layernorm", config.hidden, config.norm_eps, first=index == 0
         )
-        self.attention = attention_block(build, "self_attn", attention_config(config, index))
+        if config.latent is not None:
+            self.attention = latent_block(build, "self_attn", config.latent)
+        else:
+            self.attention = attention_block(build, "self_attn", attention_config(config, index))
         self.norm_mlp = build.add_norm("post_attention_layernorm", config.hidden, config.norm_eps)
-        self.mlp = gated_mlp(
-            build,
-            "mlp",
-            MLPConfig(
-                hidden=config.hidden,
-                intermediate=config.intermediate,
-                activation=config.activation,
-                bias=config.mlp_bias,
-            ),
-        )
+        if config.moe is not None and index in config.moe_layers:
+            self.mlp = moe_block(build, config.moe_path, config.moe)
+        else:
+            self.mlp = gated_mlp(build, "mlp", mlp_config(config))
 
     def __call__(self, x_TC: Any, residual_TC: Any, step: Step) -> tuple[Any, Any]:
         x_TC, residual_TC = self.norm_in(x_TC, residual_TC)
@@ -49,9 +48,19 @@ def attention_config(config: DecoderConfig, index: int) -> AttentionConfig:
         head_dim=config.head_dim,
         rope=config.rope,
         window=config.window(index),
+        sinks=config.sinks,
         qkv_bias=config.qkv_bias,
         out_bias=config.out_bias,
         qk_norm_eps=config.norm_eps if config.qk_norm else None,
+    )
+
+
+def mlp_config(config: DecoderConfig) -> MLPConfig:
+    return MLPConfig(
+        hidden=config.hidden,
+        intermediate=config.intermediate,
+        activation=config.activation,
+        bias=config.mlp_bias,
     )
 
 

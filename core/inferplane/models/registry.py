@@ -10,10 +10,16 @@ from inferplane.errors import UserError, nearest
 from inferplane.spec import ModelSpec
 
 BUILT_IN = (
+    ModelSpec(name="DeepseekV2ForCausalLM", load="inferplane.models.deepseek:DeepseekV2"),
+    ModelSpec(name="DeepseekV3ForCausalLM", load="inferplane.models.deepseek:DeepseekV3"),
+    ModelSpec(name="Glm4MoeForCausalLM", load="inferplane.models.glm4_moe:Glm4Moe"),
+    ModelSpec(name="GptOssForCausalLM", load="inferplane.models.gpt_oss:GptOss"),
     ModelSpec(name="LlamaForCausalLM", load="inferplane.models.llama:Llama"),
     ModelSpec(name="MistralForCausalLM", load="inferplane.models.mistral:Mistral"),
+    ModelSpec(name="MixtralForCausalLM", load="inferplane.models.mixtral:Mixtral"),
     ModelSpec(name="Qwen2ForCausalLM", load="inferplane.models.qwen2:Qwen2"),
     ModelSpec(name="Qwen3ForCausalLM", load="inferplane.models.qwen3:Qwen3"),
+    ModelSpec(name="Qwen3MoeForCausalLM", load="inferplane.models.qwen3_moe:Qwen3Moe"),
 )
 
 

@@ -91,7 +91,6 @@ def _length(effective: Effective, tokens: int) -> int:
 def workspace_bytes(effective: Effective, config: Any) -> int:
     """Activations of the largest step, with room for temporaries, and logits in fp32."""
     element = dtype_bytes(effective["dtype"])
-    widest = 2 * config.intermediate + 4 * config.hidden + 4 * config.heads * config.head_dim
-    activations = effective["max_num_batched_tokens"] * widest * element * 2
+    activations = effective["max_num_batched_tokens"] * config.widest * element * 2
     logits = effective["max_num_seqs"] * config.vocab * 4 * 3
     return ceil(activations + logits)

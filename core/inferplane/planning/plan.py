@@ -184,6 +184,7 @@ def make_context(
         max_positions=effective["max_model_len"],
         scheme_of=quantization.scheme,
         fuse_shared_experts=effective["fuse_shared_experts"],
+        kv_scales=quantization.kv_scales,
     )
 
 

@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from inferplane.errors import UserError
 from inferplane.formats.checkpoint import Checkpoint
 from inferplane.params import SamplingParams
+from inferplane.plugins.site import WeightNeed
 from inferplane.spec import WeightPart
 
 pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=12)
@@ -96,6 +97,39 @@ def test_old_rotary_buffers_are_ignored(damaged, make_llm):
         tensors["model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.zeros(8)
 
     assert make_llm(damaged(change)).generate([[1, 2]], GREEDY)
+
+
+def with_layer(checkpoint, folder, index):
+    """A copy of "deepseek-v3", which has three layers, with a tensor of another one."""
+    tensors = load_file(checkpoint("deepseek-v3") / "model.safetensors")
+    tensors[f"model.layers.{index}.eh_proj.weight"] = torch.zeros(64, 128)
+    save_file(tensors, folder / "model.safetensors")
+    (folder / "config.json").write_text((checkpoint("deepseek-v3") / "config.json").read_text())
+    return folder
+
+
+def test_a_layer_that_predicts_further_tokens_is_ignored(checkpoint, tmp_path, make_llm):
+    assert make_llm(with_layer(checkpoint, tmp_path, 3)).generate([[1, 2]], GREEDY)
+
+
+def test_a_layer_that_nobody_knows_is_not_ignored(checkpoint, tmp_path, make_llm):
+    with pytest.raises(UserError, match=r"(?s)unexpected tensors \(1\).*layers\.4\.eh_proj"):
+        make_llm(with_layer(checkpoint, tmp_path, 4))
+
+
+def test_scales_of_a_cache_that_is_not_quantized_are_ignored(damaged, make_llm):
+    def change(tensors):
+        tensors["model.layers.0.self_attn.k_scale"] = torch.ones(())
+
+    assert make_llm(damaged(change)).generate([[1, 2]], GREEDY)
+
+
+def test_one_number_may_be_stored_without_an_axis(tmp_path):
+    save_file({"a.k_scale": torch.tensor(2.0)}, tmp_path / "model.safetensors")
+    part = WeightPart(name="keys", key="a.k_scale", full_shape=(1,), offset=(0,), shape=(1,))
+    store = Checkpoint(tmp_path)
+    store.check([WeightNeed("kv_scales", (part,), "fp32")], tied=False)
+    assert store.read(part) == 2.0
 
 
 def test_a_stored_copy_of_a_tied_head_is_ignored(checkpoint, tmp_path, make_llm):

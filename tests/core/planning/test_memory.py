@@ -15,7 +15,7 @@ from inferplane.spec import GiB, GroupKind, KVGroup, MemoryInfo, standard_layout
 
 pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=2)
 
-CONFIG = SimpleNamespace(intermediate=64, hidden=32, heads=4, head_dim=8, vocab=100)
+CONFIG = SimpleNamespace(widest=2 * 64 + 4 * 32 + 4 * 4 * 8, vocab=100)
 SETTINGS = {
     "dtype": "fp32",
     "num_pages": None,
