@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from inferplane.spec import QuantScheme
 from inferplane.spec.quantized import (
     LARGEST,
+    NF4_VALUES,
     exponents,
     fp4_codes,
     pack,
@@ -26,41 +27,76 @@ _AT_ONCE = 1 << 20
 
 
 def quantize(scheme: QuantScheme, weight: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Dense [..., N, K] -> canonical tensors. Symmetric schemes with dynamic or no activations;
-    raises ValueError for others."""
+    """Dense [..., N, K] -> canonical tensors. Raises ValueError for schemes that need more than the
+    weight: an order of inputs, or static scales of them."""
     import torch
 
-    if scheme.zero_point or scheme.reordered or scheme.global_scale or not scheme.dynamic:
+    if scheme.reordered or not scheme.dynamic:
         raise ValueError(f"weights cannot be quantized to {scheme.name} here")
     if weight.dim() > 2:
         experts = [quantize(scheme, one) for one in weight]
         return {name: torch.stack([e[name] for e in experts]) for name in experts[0]}
     rows = max(1, _AT_ONCE // weight.shape[1] // 128) * 128  # whole blocks
-    if scheme.granularity == "tensor" or len(weight) <= rows:
+    whole = scheme.granularity == "tensor" or scheme.global_scale  # a number for all rows
+    if whole or len(weight) <= rows:
         return _quantize(scheme, weight)
     pieces = [_quantize(scheme, piece) for piece in weight.split(rows)]
     return {name: torch.cat([p[name] for p in pieces]) for name in pieces[0]}
 
 
 def _quantize(scheme: QuantScheme, weight: torch.Tensor) -> dict[str, torch.Tensor]:
-    wide = weight.float()
+    wide, found = weight.float(), {}
+    if scheme.global_scale:
+        found["global_scale"] = _global(scheme, wide).reshape(1)
+        wide = wide / found["global_scale"]
+    if scheme.zero_point:
+        return found | _with_zeros(scheme, wide)
     scale = _scale(scheme, wide)
     number = exponents(scale) if scheme.scale == "ue8m0" else scale
     stored = wide / spread(scheme, number, tuple(wide.shape))
-    return {"weight": _codes(scheme, stored), "scale": _as_stored(scheme, scale)}
+    return found | {"weight": _codes(scheme, stored), "scale": _as_stored(scheme, scale)}
+
+
+def _global(scheme: QuantScheme, weight: torch.Tensor) -> torch.Tensor:
+    """So that the largest scale of a group is the largest number of the scales' type."""
+    largest = LARGEST[scheme.weight] * LARGEST[scheme.scale]
+    return weight.abs().amax().clamp(min=1e-12) / largest
+
+
+def _with_zeros(scheme: QuantScheme, weight: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Unsigned codes from the least to the greatest number that share a scale; 0 is a code."""
+    import torch
+
+    steps = 15 if scheme.weight == "uint4" else 255
+    high, low = _peaks(scheme, weight.clamp(min=0)), _peaks(scheme, -weight.clamp(max=0))
+    scale = ((high + low) / steps).clamp(min=1e-12)
+    scale = scale.to(_dtype(scheme.scale)).float()
+    zero = (low / scale).round().clamp(0, steps)
+    shape = tuple(weight.shape)
+    codes = (weight / spread(scheme, scale, shape) + spread(scheme, zero, shape)).round()
+    stored = codes.clamp(0, steps).to(torch.uint8)
+    return {
+        "weight": pack(stored) if scheme.packed == 2 else stored,
+        "scale": scale.to(_dtype(scheme.scale)),
+        "zero": zero.to(torch.uint8),
+    }
+
+
+def _dtype(name: str) -> torch.dtype:
+    from inferplane.spec.torch_types import torch_dtype
+
+    return torch_dtype(name)
 
 
 def _scale(scheme: QuantScheme, weight: torch.Tensor) -> torch.Tensor:
-    """fp32 scales, or ue8m0 codes. The largest magnitude that shares one becomes the largest
-    number of the type."""
+    """fp32 scales, or ue8m0 codes: the largest magnitude that shares one becomes the type's."""
     peak = _peaks(scheme, weight.abs())
     if scheme.scale == "ue8m0":
         return shared_exponents(peak, scheme.weight)
-    from inferplane.spec.torch_types import torch_dtype
-
-    largest = 7.5 if scheme.weight == "int4" else LARGEST[scheme.weight]
+    # -8 to 7: half a step beyond 7 is rounded to it
+    largest = 7.5 if scheme.weight == "int4" else LARGEST.get(scheme.weight, 1.0)
     scale = peak.clamp(min=1e-12) / largest
-    return scale.to(torch_dtype(scheme.scale)).float()
+    return scale.to(_dtype(scheme.scale)).float().clamp(min=1e-12)
 
 
 def _peaks(scheme: QuantScheme, size: torch.Tensor) -> torch.Tensor:
@@ -80,17 +116,16 @@ def _peaks(scheme: QuantScheme, size: torch.Tensor) -> torch.Tensor:
 def _codes(scheme: QuantScheme, stored: torch.Tensor) -> torch.Tensor:
     import torch
 
-    from inferplane.spec.torch_types import torch_dtype
-
     if scheme.weight == "int4":
         codes = stored.round().clamp(-8, 7) + 8
         return pack(codes.to(torch.uint8))
     if scheme.weight == "fp4_e2m1":
         return pack(fp4_codes(stored))
-    return rounded(stored, scheme.weight).to(torch_dtype(scheme.weight))
+    if scheme.weight == "nf4":
+        table = torch.tensor(NF4_VALUES, device=stored.device)
+        return pack(torch.bucketize(stored, (table[1:] + table[:-1]) / 2).to(torch.uint8))
+    return rounded(stored, scheme.weight).to(_dtype(scheme.weight))
 
 
 def _as_stored(scheme: QuantScheme, scale: torch.Tensor) -> torch.Tensor:
-    from inferplane.spec.torch_types import torch_dtype
-
-    return scale if scheme.scale == "ue8m0" else scale.to(torch_dtype(scheme.scale))
+    return scale if scheme.scale == "ue8m0" else scale.to(_dtype(scheme.scale))

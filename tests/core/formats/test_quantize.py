@@ -59,7 +59,37 @@ def test_a_weight_of_zeros_stays_zero():
     assert not dequantize(INT4, quantize(INT4, torch.zeros(4, 32))).any()
 
 
-def test_schemes_that_need_more_than_the_weight_are_refused():
-    scheme = QuantScheme.named(weight="uint4", granularity="group", group=32, zero_point=True)
-    with pytest.raises(ValueError, match="uint4-g32-zero"):
+ZEROS = QuantScheme.named(weight="uint4", granularity="group", group=32, zero_point=True)
+NVFP4 = QuantScheme.named(
+    weight="fp4_e2m1", granularity="group", group=16, scale="fp8_e4m3", global_scale=True
+)
+NF4 = QuantScheme.named(weight="nf4", granularity="group", group=64)
+
+
+def test_a_zero_point_serves_numbers_on_one_side():
+    weight = drawn(8, 64).abs() + 3
+    found = dequantize(ZEROS, quantize(ZEROS, weight))
+    assert (found - weight).abs().max() <= weight.max() / 15
+    both = drawn(8, 64)
+    both[:, 0] = 0.0
+    assert not dequantize(ZEROS, quantize(ZEROS, both))[:, 0].any()
+
+
+@pytest.mark.parametrize("scheme", [NVFP4, NF4], ids=lambda s: s.name)
+def test_four_bits_of_other_kinds_are_near(scheme):
+    weight = drawn(64, 128)
+    found = dequantize(scheme, quantize(scheme, weight))
+    assert (found - weight).square().mean() < 0.015 * weight.square().mean()
+
+
+def test_an_nf4_code_is_the_nearest():
+    weight = torch.tensor([[1.0, -1.0, 0.9, 0.3, *[0.0] * 60]])
+    found = dequantize(NF4, quantize(NF4, weight))
+    assert found[0, :4].tolist() == pytest.approx([1.0, -1.0, 1.0, 0.33791524171829224])
+
+
+@pytest.mark.parametrize("fields", [{"reordered": True}, {"activation": "int8", "dynamic": False}])
+def test_schemes_that_need_more_than_the_weight_are_refused(fields):
+    scheme = QuantScheme.named(weight="int4", granularity="group", group=32, **fields)
+    with pytest.raises(ValueError, match="cannot be quantized to int4-g32"):
         quantize(scheme, torch.zeros(4, 32))
