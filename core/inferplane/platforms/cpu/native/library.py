@@ -13,8 +13,8 @@ from .build import build
 _P, _N, _F, _I = ctypes.c_void_p, ctypes.c_long, ctypes.c_float, ctypes.c_int
 
 _CALLS: dict[str, tuple[Any, ...]] = {
-    "ip_linear": (_P, _P, _P, _P, _N, _N, _N),
-    "ip_pack": (_P, _P, _N, _N),
+    "ip_multiply": (_P, _P, _P, _N, _I),
+    "ip_pack": (_P, _P, _P, _N),
     "ip_huge_pages": (_P, _N, _I),
     "ip_norm": (_P, _P, _P, _N, _N, _F, _I),
     "ip_add_norm": (_P, _P, _P, _P, _N, _N, _F, _I),
@@ -32,6 +32,7 @@ def library() -> ctypes.CDLL:
         raise RuntimeError(f"the CPU's compiled kernels are not there: {built.reason}")
     loaded = ctypes.CDLL(str(built.path))
     for name, arguments in _CALLS.items():
-        call = getattr(loaded, name)
-        call.argtypes, call.restype = arguments, None
+        call = getattr(loaded, name, None)
+        if call is not None:  # some are compiled only where the processor has their instructions
+            call.argtypes, call.restype = arguments, None
     return loaded
