@@ -251,10 +251,11 @@ def weight_sizes(root: Site, resolution: Resolution) -> tuple[int, int]:
         tied = any(need.tied_to for need in site.weights)
         if choice is None or site.request is None:
             continue
+        quantized = "quantized" in site.request.requires  # such a weight may grow when packed
         packings: dict[str, Any] = {}
         for _, candidate in choice.ranges:
             packings.setdefault(candidate.packing or candidate.name, candidate)
         for at, candidate in enumerate(packings.values()):
-            if candidate.extra_bytes is not None and (tied or at > 0):
+            if candidate.extra_bytes is not None and (tied or at > 0 or quantized):
                 extra += candidate.extra_bytes(site.request)
     return weights, extra

@@ -48,16 +48,25 @@ _KINDS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "silu": lambda x: F.silu(x),
     "gelu": lambda x: F.gelu(x),
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
+    "swigluoai": lambda x: torch.sigmoid(x * 1.702).mul_(x),  # the factor as gpt-oss published it
 }
 
 
-def gated(request: ActivationRequest) -> Callable[[torch.Tensor], torch.Tensor]:
-    act, size = _KINDS[request.kind], request.size
+def gate(kind: str, limit: float, size: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    """[T, 2N] -> [T, N], N the size. limit: see `ActivationRequest`."""
+    act = _KINDS[kind]
 
     def run(gate_up_T2N: torch.Tensor) -> torch.Tensor:
-        return act(gate_up_T2N[:, :size]).mul_(gate_up_T2N[:, size:])
+        gate_TN, up_TN = gate_up_T2N[:, :size], gate_up_T2N[:, size:]
+        if limit:
+            gate_TN, up_TN = gate_TN.clamp(max=limit), up_TN.clamp(-limit, limit)
+        return act(gate_TN).mul_(up_TN + 1 if kind == "swigluoai" else up_TN)
 
     return run
+
+
+def gated(request: ActivationRequest) -> Callable[[torch.Tensor], torch.Tensor]:
+    return gate(request.kind, request.limit, request.size)
 
 
 class Embedding:
@@ -110,15 +119,21 @@ def kv_write(request: KVWriteRequest) -> Callable[..., None]:
     ) -> None:
         _write(torch.stack((k_TKD, v_TKD), 1), cache, slots_T)
 
-    return run
+    def run_latent(
+        k_TKD: torch.Tensor, v_TKD: torch.Tensor, cache: torch.Tensor, slots_T: torch.Tensor
+    ) -> None:
+        _write(k_TKD[:, 0], cache, slots_T)
+
+    return run_latent if request.layout == "latent" else run
 
 
-def _write(kv_T2KD: torch.Tensor, cache: torch.Tensor, slots_T: torch.Tensor) -> None:
-    """Host tensors, so looking for padding (-1) costs no synchronisation."""
+def _write(new: torch.Tensor, cache: torch.Tensor, slots_T: torch.Tensor) -> None:
+    """new: [T, ..] as a slot of the cache. Host tensors, so looking for padding (-1) costs no
+    synchronisation."""
     if int(slots_T.min()) < 0:
         valid = slots_T >= 0
-        kv_T2KD, slots_T = kv_T2KD[valid], slots_T[valid]
-    cache.view(-1, *cache.shape[2:]).index_copy_(0, slots_T, kv_T2KD)
+        new, slots_T = new[valid], slots_T[valid]
+    cache.view(-1, *cache.shape[2:]).index_copy_(0, slots_T, new)
 
 
 class AttentionInput:

@@ -19,6 +19,7 @@ from inferplane.spec import (
 from . import supports
 from .device import PROFILES, CPUDevice, probe
 from .memory import memory_info
+from .native import supports as native
 
 _HERE = "inferplane.platforms.cpu"
 
@@ -59,14 +60,12 @@ def inferplane_ops(props: DeviceProps) -> list[Candidate]:
             "gated",
             supports.activation,
             "ops:gated",
-            features=supports.ACTIVATIONS,
+            features=supports.ACTIVATIONS | {"limit"},
         ),
         _candidate("kv.write", "kv_write", supports.kv_write, "ops:kv_write"),
-        _native("norm.rms", "rms_norm", supports.native_norm, "ops:rms_norm"),
-        _native("norm.add_rms", "add_rms_norm", supports.native_norm, "ops:add_rms_norm"),
-        _native(
-            "activation.gated", "silu", supports.native_activation, "ops:silu", features={"silu"}
-        ),
+        _native("norm.rms", "rms_norm", native.norm, "ops:rms_norm"),
+        _native("norm.add_rms", "add_rms_norm", native.norm, "ops:add_rms_norm"),
+        _native("activation.gated", "silu", native.activation, "ops:silu", features={"silu"}),
         _candidate(
             "sample", "sample", supports.sample, "sample:sample", features=supports.SAMPLING
         ),
@@ -88,7 +87,7 @@ def inferplane_attention(props: DeviceProps) -> list[Candidate]:
         _native(
             "attention",
             "attention",
-            supports.native_attention,
+            native.attention,
             "attention:NativeAttention",
             features={"window"},
             capture="none",
@@ -99,6 +98,8 @@ def inferplane_attention(props: DeviceProps) -> list[Candidate]:
 
 @hookimpl
 def inferplane_quantization(props: DeviceProps) -> list[Candidate]:
+    schemes = {"bias"} | supports.SCHEMES
+    copy = supports.linear_extra_bytes
     return [
         _candidate(
             "linear",
@@ -106,16 +107,45 @@ def inferplane_quantization(props: DeviceProps) -> list[Candidate]:
             supports.linear,
             "quantization:PackedLinear",
             features={"bias"},
-            extra_bytes=supports.linear_extra_bytes,
+            extra_bytes=copy,
         ),
+        _candidate(
+            "linear",
+            "dequantized",
+            supports.dequantized,
+            "quantization:DequantizedLinear",
+            features=schemes,
+            extra_bytes=supports.dequantized_extra_bytes,
+        ),
+        _candidate("linear.heads", "heads", supports.floats, "quantization:HeadsLinear"),
         _native(
             "linear",
             "linear",
-            supports.native_linear,
+            native.linear,
             "linear:NativeLinear",
             features={"bias"},
-            extra_bytes=supports.linear_extra_bytes,
+            extra_bytes=copy,
         ),
+        _native("linear", "int8", native.int8, "linear:NativeLinear", features=schemes),
+        _native("linear", "codes", native.codes, "linear:NativeLinear", features=schemes),
+    ]
+
+
+@hookimpl
+def inferplane_moe(props: DeviceProps) -> list[Candidate]:
+    semantics = {"bias", "limit"} | supports.ACTIVATIONS | supports.SCHEMES
+    return [
+        _candidate(
+            "moe.experts",
+            "experts",
+            supports.experts,
+            "moe:PackedExperts",
+            features=semantics,
+            extra_bytes=supports.experts_extra_bytes,
+            capture="none",
+        ),
+        _native("moe.experts", "experts", native.experts, "moe:NativeExperts", features=semantics),
+        _native("moe.route", "route", native.native, "moe:route", features=supports.ROUTING),
     ]
 
 
@@ -133,7 +163,7 @@ def inferplane_blocks(props: DeviceProps) -> list[Candidate]:
         _native(
             "attention.input",
             "attention_input",
-            supports.native_attention_input,
+            native.attention_input,
             "ops:AttentionInput",
             features={"qk_norm"},
             level="block",

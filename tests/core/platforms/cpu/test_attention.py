@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferplane.platforms.cpu import supports
 from inferplane.platforms.cpu.attention import FlashAttention
+from inferplane.platforms.cpu.native import supports
 from inferplane.platforms.cpu.native.attention import NativeAttention
 from inferplane.platforms.cpu.native.build import details
 from inferplane.reference.attention import Attention
@@ -78,7 +78,7 @@ def page_table(case: Case, rng: np.random.Generator) -> tuple[np.ndarray, int]:
 def run_all(case: Case) -> list[torch.Tensor]:
     """What the reference gives, then every kernel of the CPU that supports the case."""
     kernels: list[Any] = [Attention, FlashAttention]
-    if supports.native_attention(case.request()):
+    if supports.attention(case.request()):
         kernels.append(NativeAttention)
     rng, generator = np.random.default_rng(case.seed), torch.Generator().manual_seed(case.seed)
     table, pages = page_table(case, rng)

@@ -1,5 +1,6 @@
 """The CPU's element ops against the reference, over drawn shapes."""
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -76,7 +77,7 @@ def test_add_rms_norm(tokens, size, dtype, seed):
     close(ops.add_rms_norm(request)(x, residual, weight), expected, dtype)
 
 
-@pytest.mark.parametrize("kind", ["silu", "gelu", "gelu_tanh"])
+@pytest.mark.parametrize("kind", ["silu", "gelu", "gelu_tanh", "swigluoai"])
 @EXAMPLES
 @given(tokens=TOKENS, size=st.sampled_from([1, 16, 95]), dtype=DTYPES, seed=SEEDS)
 def test_gated_activation(kind, tokens, size, dtype, seed):
@@ -84,6 +85,16 @@ def test_gated_activation(kind, tokens, size, dtype, seed):
     x = normal(seed, dtype, tokens, 2 * size)
     expected = activation.gated(request)(x.clone())
     close(ops.gated(request)(x), expected, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("kind", ["silu", "swigluoai"])
+def test_a_limit_clamps_gate_from_above_and_up_on_both_sides(kind, dtype):
+    request = ActivationRequest(device=PROPS, size=16, dtype=dtype, kind=kind, limit=0.5)
+    x = normal(3, dtype, 5, 32) * 2
+    before = x.clone()
+    close(ops.gated(request)(x), activation.gated(request)(x), dtype)
+    assert torch.equal(x, before)
 
 
 @EXAMPLES
@@ -156,6 +167,17 @@ def test_kv_write(slots, dtype, seed):
     caches = [normal(7, dtype, 6, 4, 2, 2, 8) for _ in range(2)]
     for made, cache in zip((ops.kv_write(request), kv.write(request)), caches, strict=True):
         made(k, v, cache, torch.tensor(slots))
+    assert torch.equal(*caches)
+
+
+@EXAMPLES
+@given(slots=slot_lists(), dtype=DTYPES, seed=SEEDS)
+def test_kv_write_of_latent_vectors(slots, dtype, seed):
+    request = dataclasses.replace(write_request(1, 24, dtype), layout="latent")
+    k = normal(seed, dtype, len(slots), 1, 24)
+    caches = [normal(7, dtype, 6, 4, 24) for _ in range(2)]
+    for made, cache in zip((ops.kv_write(request), kv.write(request)), caches, strict=True):
+        made(k, k[..., :16], cache, torch.tensor(slots))
     assert torch.equal(*caches)
 
 

@@ -1,14 +1,20 @@
 """The CPU's linear kernel against the reference, over drawn shapes."""
 
+import dataclasses
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fakes import schemes
 
-from inferplane.platforms.cpu.quantization import PackedLinear
+from inferplane.platforms.cpu import supports
+from inferplane.platforms.cpu.native.build import details
+from inferplane.platforms.cpu.quantization import DequantizedLinear, PackedLinear
 from inferplane.reference.linear import Linear
-from inferplane.spec import DeviceProps, LinearRequest
+from inferplane.spec import DeviceProps, LinearRequest, QuantScheme
 from inferplane.spec.torch_types import torch_dtype
+from inferplane.testing.conformance.tolerances import bound
 
 pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=5)
 
@@ -74,3 +80,52 @@ def test_the_reference_does_not_count_a_tied_weight():
 def test_the_packed_copy_of_a_tied_weight_is_counted():
     tied = PackedLinear(request(16, 24, "fp32", False)).prepare(make(16, 24, "fp32", 1, "other"))
     assert tied.final_bytes == 16 * 24 * 4
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("scheme", schemes.SCHEMES, ids=lambda scheme: scheme.name)
+def test_every_scheme_dequantized(scheme, dtype, compiled):
+    props = DeviceProps(
+        name="a",
+        profile="a",
+        memory_bytes=1,
+        dtypes=frozenset({"bf16", "fp32"}),
+        details=details() if compiled else (),
+    )
+    asked = LinearRequest(
+        device=props,
+        in_features=256,
+        out_features=96,
+        parts=(64, 32),
+        dtype=dtype,
+        bias=True,
+        scheme=scheme,
+    )
+    assert supports.dequantized(asked).ok
+    generator = torch.Generator().manual_seed(0)
+    tensors = schemes.drawn(scheme, (64, 32), 256, 0)
+    tensors["bias"] = torch.randn(96, generator=generator).to(torch_dtype(dtype))
+    source = schemes.Source(tensors, (64, 32))
+    x = torch.randn(9, 256, generator=generator).to(torch_dtype(dtype))
+    kernel, reference = DequantizedLinear(asked), Linear(asked)
+    found = kernel(x, kernel.prepare(source))
+    exact = reference(x.double(), reference.prepare(source))
+    assert found.dtype == x.dtype
+    # weights and inputs are rounded once, which adds to what a linear layer may be off
+    error = (found - exact).abs().max() / exact.abs().max()
+    assert error <= 2 * bound("linear", dtype, 256)
+
+
+def test_the_room_that_a_dequantized_weight_takes_is_told():
+    asked = request(256, 64, "bf16", False)
+    scheme = QuantScheme.named(weight="int4")
+    asked = dataclasses.replace(asked, scheme=scheme)
+    assert supports.dequantized_extra_bytes(asked) == 256 * 64 * 2 - 256 * 64 // 2
+
+
+def test_what_dequantizing_refuses():
+    asked = request(256, 64, "bf16", False)
+    odd = dataclasses.replace(asked, scheme=QuantScheme.named(weight="int2"))
+    assert "weight type is int2" in supports.dequantized(odd).reason
+    assert "not quantized" in supports.dequantized(asked).reason

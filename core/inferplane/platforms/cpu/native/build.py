@@ -20,7 +20,9 @@ from pathlib import Path
 SOURCES = Path(__file__).with_name("source")
 COMPILERS = ("g++", "clang++")
 FLAGS = ("-O3", "-march=native", "-std=c++17", "-fopenmp", "-shared", "-fPIC", "-w")
-LIMIT_S = 120
+LIMIT_S = 180
+PRODUCTS = frozenset({"avx512bw", "avx512_bf16", "avx512vbmi", "avx512_vnni"})
+"""Instruction sets that source/linear.cpp, int8.cpp and experts.cpp are written for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Built:
 
 @functools.cache
 def build() -> Built:
-    """The library; compiles it (about 5 s) if this machine has none yet. Never raises."""
+    """The library; compiles it (about 8 s) if this machine has none yet. Never raises."""
     if platform.system() != "Linux":
         return Built(None, f"they are built on Linux, this is {platform.system()}")
     compiler = next((found for name in COMPILERS if (found := shutil.which(name))), None)
@@ -110,9 +112,13 @@ def cpu_flags() -> frozenset[str]:
 
 
 def details() -> tuple[tuple[str, str], ...]:
-    """What `DeviceProps.details` says of these kernels: "native" is "bf16" (with instructions for
-    products of bf16), "vector", or "no" with "native_reason"."""
+    """What `DeviceProps.details` says of these kernels: "native" is "products" where the processor
+    has the instructions for products of bf16, of its codes and of bytes; "vector" without them,
+    with "native_missing"; or "no" with "native_reason"."""
     built = build()
     if built.path is None:
         return (("native", "no"), ("native_reason", built.reason))
-    return (("native", "bf16" if "avx512_bf16" in cpu_flags() else "vector"),)
+    missing = sorted(PRODUCTS - cpu_flags())
+    if missing:
+        return (("native", "vector"), ("native_missing", " ".join(missing)))
+    return (("native", "products"),)

@@ -15,6 +15,8 @@ _P, _N, _F, _I = ctypes.c_void_p, ctypes.c_long, ctypes.c_float, ctypes.c_int
 _CALLS: dict[str, tuple[Any, ...]] = {
     "ip_multiply": (_P, _P, _P, _N, _I),
     "ip_pack": (_P, _P, _P, _N),
+    "ip_experts": (*(_P,) * 6, _N, _N, _N, _I, _F, _I),
+    "ip_route": (_P, _P, _P, _P, _P, _N, _I),
     "ip_huge_pages": (_P, _N, _I),
     "ip_norm": (_P, _P, _P, _N, _N, _F, _I),
     "ip_add_norm": (_P, _P, _P, _P, _N, _N, _F, _I),

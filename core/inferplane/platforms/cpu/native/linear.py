@@ -23,8 +23,8 @@ class NativeLinear:
 
     def prepare(self, source: WeightSource) -> Packed:
         """Panels of 32 outputs on huge pages; the dense weight goes, a tied one stays."""
-        scheme, parts = self.request.scheme, ()
-        names = ["weight", *["bias"] * self.request.bias]
+        scheme = self.request.scheme
+        names, parts = ["weight", *["bias"] * self.request.bias], tuple[int, ...]()
         if scheme.quantized:
             names = list(source.names())
             parts = tuple(part.shape[0] for part in source.parts("weight"))

@@ -7,16 +7,17 @@ N outputs, K inputs, G groups of inputs that share a scale, P panels of 32 outpu
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
 
-from inferplane.spec import UNQUANTIZED, QuantScheme
+from inferplane.spec import QuantScheme
 from inferplane.spec.quantized import FP4_VALUES, LARGEST, NF4_VALUES, by_rows, exponents
 from inferplane.spec.torch_types import torch_dtype
 
 from .library import library
+from .supports import integers
 
 PANEL = 32
 PLAIN, EIGHT, FOUR, INT8 = range(4)
@@ -37,7 +38,7 @@ class _Matrix(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_void_p) for name in ("codes", "table", "scales", "zeros", "bias")),
-        *((name, ctypes.c_void_p) for name in ("sums", "order", "input_scales")),
+        *((name, ctypes.c_void_p) for name in ("order", "input_scales")),
         *((name, ctypes.c_int64) for name in ("outputs", "inputs", "group", "kind", "scale")),
         *((name, ctypes.c_int64) for name in ("zero", "shared", "input_group", "mantissa")),
         *((name, ctypes.c_int64) for name in ("least", "power")),
@@ -51,26 +52,14 @@ class Matrix:
 
     fields: _Matrix
     tensors: dict[str, torch.Tensor] = field(default_factory=dict)
+    address: int = field(init=False)
 
-    @property
-    def address(self) -> int:
-        return ctypes.addressof(self.fields)
+    def __post_init__(self) -> None:
+        self.address = ctypes.addressof(self.fields)
 
     @property
     def nbytes(self) -> int:
         return sum(tensor.nbytes for tensor in self.tensors.values())
-
-
-def integers(scheme: QuantScheme) -> bool:
-    """Whether both sides are 8-bit integers with one scale an output and a token."""
-    return (
-        scheme.weight == "int8"
-        and scheme.activation in ("int8", "int4")
-        and scheme.granularity in ("tensor", "channel")
-        and scheme.activation_granularity in ("tensor", "token")
-        and scheme.activation_scale == "fp32"
-        and not (scheme.zero_point or scheme.global_scale)
-    )
 
 
 def pack(
@@ -91,7 +80,9 @@ def pack(
     return made
 
 
-def _setter(made: Matrix):
+def _setter(made: Matrix) -> Callable[[str, torch.Tensor], None]:
+    """Keeps a tensor and tells the kernels where it is."""
+
     def set_tensor(name: str, tensor: torch.Tensor) -> None:
         made.tensors[name] = tensor
         setattr(made.fields, name, tensor.data_ptr())
@@ -106,7 +97,6 @@ def _codes(scheme: QuantScheme, weight: torch.Tensor, made: Matrix, experts: int
     fields.kind, mapping = PLAIN, None
     if integers(scheme):
         fields.kind, width, bits = INT8, -(-width // 4) * 4, 8
-        set_tensor("sums", torch.empty(experts, panels, PANEL, dtype=torch.int32))
     elif scheme.quantized:
         fields.kind, bits = (FOUR, 4) if scheme.packed == 2 else (EIGHT, 8)
         table, mapping = _table(scheme)
@@ -120,7 +110,8 @@ def _codes(scheme: QuantScheme, weight: torch.Tensor, made: Matrix, experts: int
 
 
 def _table(scheme: QuantScheme) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """(bf16 values of the codes, what a stored byte becomes: a sign and 7 bits).
+    """(bf16 values of the codes, what a stored byte becomes: a sign and 7 bits). All are exact in
+    bf16 but those of nf4, which are rounded.
 
     Integers of 8 bits count in halves: 2 v + 1 is odd, and so has a sign and 128 magnitudes, all
     exact in bf16. Scales are halved, and what is too much is a zero point of one.
@@ -187,9 +178,7 @@ def _each(
     if scheme.granularity == "tensor":
         return by_rows(numbers, rows, parts)[..., None]
     if scheme.granularity == "channel":
-        return numbers.reshape(*numbers.shape[: numbers.dim() - 1], rows, 1) if (
-            numbers.shape[-1] == rows
-        ) else numbers
+        return numbers if numbers.shape[-2:] == (rows, 1) else numbers[..., None]
     if scheme.granularity == "block":
         return numbers.repeat_interleave(scheme.block[0], dim=-2)[..., :rows, :]
     return numbers
@@ -202,9 +191,7 @@ def _panels(numbers: torch.Tensor, experts: int) -> torch.Tensor:
     return padded.unflatten(1, (-1, PANEL)).transpose(2, 3).contiguous()
 
 
-def _activations(
-    scheme: QuantScheme, tensors: Mapping[str, torch.Tensor], made: Matrix
-) -> None:
+def _activations(scheme: QuantScheme, tensors: Mapping[str, torch.Tensor], made: Matrix) -> None:
     fields, set_tensor = made.fields, _setter(made)
     if scheme.reordered:
         set_tensor("order", tensors["order"].to(torch.int32).contiguous())
@@ -215,10 +202,7 @@ def _activations(
     fields.shared = _SHARED[scheme.activation_granularity]
     fields.input_group = scheme.activation_group
     if not scheme.dynamic:
-        scales = tensors["input_scale"].float()
         fields.shared = _SHARED["tensor"]
-        set_tensor("input_scales", scales.flatten(1).amax(-1) if scales.dim() > 1 else (
-            scales.max().reshape(1)
-        ))
+        set_tensor("input_scales", tensors["input_scale"].float().amax(-1).reshape(-1))
     elif scheme.activation_scale == "ue8m0":
         fields.power = largest

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from inferplane.platforms.cpu import supports
+from inferplane.platforms.cpu.native import supports
 from inferplane.platforms.cpu.native.attention import NativeAttention
 from inferplane.platforms.cpu.native.build import details
 from inferplane.spec import AttentionMetadata, AttentionRequest, DeviceProps
@@ -88,4 +88,4 @@ def test_queries_may_be_views_of_a_wider_tensor():
     ],
 )
 def test_what_it_refuses(changes, words):
-    assert words in supports.native_attention(request(**changes)).reason
+    assert words in supports.attention(request(**changes)).reason

@@ -1,89 +1,147 @@
-"""The compiled linear kernel against sums in fp32."""
+"""The compiled linear kernels against the definition in fp64."""
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fakes.schemes import SCHEMES, Source, drawn
 
-from inferplane.platforms.cpu import supports
-from inferplane.platforms.cpu.native.build import cpu_flags
+from inferplane.platforms.cpu.native import supports
+from inferplane.platforms.cpu.native.build import PRODUCTS, cpu_flags, details
 from inferplane.platforms.cpu.native.linear import NativeLinear
-from inferplane.spec import DeviceProps, LinearRequest
+from inferplane.reference.linear import Linear
+from inferplane.spec import UNQUANTIZED, DeviceProps, LinearRequest, QuantScheme
+from inferplane.spec.quantized import dequantize
+from inferplane.spec.torch_types import torch_dtype
+from inferplane.testing.conformance.tolerances import bound
 
 pytestmark = [
-    pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=5),
-    pytest.mark.skipif("avx512_bf16" not in cpu_flags(), reason="no avx512_bf16 here"),
+    pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=20),
+    pytest.mark.skipif(not cpu_flags() >= PRODUCTS, reason="no instructions for products here"),
 ]
 
-
-class Source:
-    tied_to = ""
-
-    def __init__(self, **tensors: torch.Tensor) -> None:
-        self.tensors = tensors
-
-    def read(self, name: str, part: str | None = None) -> torch.Tensor:
-        return self.tensors[name]
+PROPS = DeviceProps(
+    name="a",
+    profile="a",
+    memory_bytes=1,
+    dtypes=frozenset({"bf16", "fp32"}),
+    details=details(),
+)
 
 
-def request(native: str = "bf16", **changes: object) -> LinearRequest:
-    props = DeviceProps(
-        name="a",
-        profile="a",
-        memory_bytes=1,
-        dtypes=frozenset({"bf16"}),
-        details=(("native", native), ("native_reason", "no C++ compiler")),
+def request(
+    inputs: int, parts: tuple[int, ...], scheme: QuantScheme, dtype: str, bias: bool
+) -> LinearRequest:
+    return LinearRequest(
+        device=PROPS,
+        in_features=inputs,
+        out_features=sum(parts),
+        parts=parts,
+        dtype=dtype,
+        bias=bias,
+        scheme=scheme,
     )
-    asked = {"in_features": 64, "out_features": 96, "dtype": "bf16"} | changes
-    return LinearRequest(device=props, **asked)  # type: ignore[arg-type]
 
 
-@settings(max_examples=80, deadline=None, derandomize=True)
+def served(asked: LinearRequest) -> bool:
+    return any(f(asked).ok for f in (supports.linear, supports.int8, supports.codes))
+
+
+def inputs_for(scheme: QuantScheme, wanted: int) -> int:
+    """The nearest number of inputs that the scheme can pack."""
+    step = {"group": scheme.group, "block": 4}.get(scheme.granularity, 4)
+    return max(step, wanted // step * step)
+
+
+@pytest.mark.parametrize("scheme", [UNQUANTIZED, *SCHEMES], ids=lambda scheme: scheme.name)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(
-    tokens=st.one_of(st.integers(1, 30), st.sampled_from([64, 131])),
-    inputs=st.sampled_from([2, 16, 130, 1024]),
-    outputs=st.sampled_from([1, 31, 32, 33, 96, 301]),
+    tokens=st.one_of(st.integers(1, 33), st.sampled_from([64, 131])),
+    wanted=st.sampled_from([4, 36, 132, 300, 1024]),
+    parts=st.sampled_from([(1,), (31,), (20, 12), (33, 64), (96, 7, 198)]),
+    dtype=st.sampled_from(["bf16", "fp32"]),
     bias=st.booleans(),
     seed=st.integers(0, 1000),
 )
-def test_products_are_those_of_fp32_rounded_once(tokens, inputs, outputs, bias, seed):
+def test_products_are_those_of_the_definition(scheme, tokens, wanted, parts, dtype, bias, seed):
+    inputs = inputs_for(scheme, wanted)
+    asked = request(inputs, parts, scheme, dtype, bias)
+    if not served(asked):
+        return
     generator = torch.Generator().manual_seed(seed)
-    x, weight, b = (
-        torch.randn(shape, generator=generator).bfloat16()
-        for shape in ((tokens, inputs), (outputs, inputs), (outputs,))
-    )
-    kernel = NativeLinear(request(in_features=inputs, out_features=outputs, bias=bias))
-    found = kernel(x, kernel.prepare(Source(weight=weight, bias=b)))
-    exact = x.double() @ weight.double().T + (b.double() if bias else 0)
-    # half a unit of bf16's 8 bits, and the fp32 sums' own error
-    torch.testing.assert_close(found.double(), exact, rtol=2**-8, atol=1e-5 * inputs**0.5)
+    tensors, kind = drawn(scheme, parts, inputs, seed), torch_dtype(dtype)
+    if bias:
+        tensors["bias"] = torch.randn(sum(parts), generator=generator).to(kind)
+    x = torch.randn(tokens, inputs, generator=generator).to(kind)
+    kernel, reference = NativeLinear(asked), Linear(asked)
+    found = kernel(x, kernel.prepare(Source(tensors, parts)))
+    assert found.dtype == kind
+    wide = {name: t.double() if t.is_floating_point() else t for name, t in tensors.items()}
+    source = Source(tensors if scheme.quantized else wide, parts)
+    exact = reference(x.double(), reference.prepare(source))
+    allowed = bound("linear", dtype, inputs) * exact.abs().max()
+    if scheme.weight == "nf4":  # its values are rounded to bf16: each product may be off by that
+        allowed += 2**-9 * (x.double().abs() @ dequantize(scheme, tensors).double().abs().T).max()
+    assert (found - exact).abs().max() <= allowed
 
 
-def test_nan_and_infinity_pass_through():
+def test_every_scheme_is_served_in_bf16_but_one():
+    refused = [s.name for s in SCHEMES if not served(request(1024, (64,), s, "bf16", False))]
+    assert refused == ["int8-g32-zero"]
+
+
+@pytest.mark.parametrize("scheme", [UNQUANTIZED, *SCHEMES], ids=lambda scheme: scheme.name)
+def test_a_row_does_not_depend_on_the_rows_beside_it(scheme):
+    asked = request(256, (40, 30), scheme, "bf16", False)
+    whole = scheme.dynamic and scheme.activation_granularity == "tensor"
+    if not served(asked) or (scheme.activation and whole):
+        return  # all rows share a scale
+    kernel = NativeLinear(asked)
+    packed = kernel.prepare(Source(drawn(scheme, (40, 30), 256, 1), (40, 30)))
+    x = torch.randn(40, 256).bfloat16()
+    together = kernel(x, packed)
+    for first, last in ((0, 1), (1, 3), (3, 12), (12, 30), (0, 40)):
+        assert torch.equal(kernel(x[first:last], packed), together[first:last])
+
+
+@pytest.mark.parametrize("scheme", [UNQUANTIZED, *SCHEMES], ids=lambda scheme: scheme.name)
+def test_nan_stays_in_its_row_and_is_not_lost(scheme):
+    asked = request(128, (40,), scheme, "bf16", False)
+    if not served(asked):
+        return
+    kernel = NativeLinear(asked)
+    packed = kernel.prepare(Source(drawn(scheme, (40,), 128, 1), (40,)))
+    x = torch.randn(3, 128).bfloat16()
+    x[1, 5] = float("nan")
+    found = kernel(x, packed).isnan()
+    assert found[1].all()
+    if not (scheme.activation and scheme.activation_granularity == "tensor" and scheme.dynamic):
+        assert not found[0].any()
+        assert not found[2].any()
+
+
+def test_infinity_passes_through():
     weight = torch.eye(32, dtype=torch.bfloat16)
     x = torch.zeros(1, 32, dtype=torch.bfloat16)
     x[0, 3] = float("inf")
-    kernel = NativeLinear(request(in_features=32, out_features=32))
-    found = kernel(x, kernel.prepare(Source(weight=weight)))
+    kernel = NativeLinear(request(32, (32,), UNQUANTIZED, "bf16", False))
+    found = kernel(x, kernel.prepare(Source({"weight": weight})))
     assert found[0, 3].isinf()
     assert found[0, 4].isnan()  # infinity times zero
 
 
 def test_the_dense_weight_is_not_kept_and_the_packed_one_is_counted():
     weight = torch.randn(33, 64).bfloat16()
-    packed = NativeLinear(request()).prepare(Source(weight=weight))
+    kernel = NativeLinear(request(64, (33,), UNQUANTIZED, "bf16", False))
+    packed = kernel.prepare(Source({"weight": weight}))
     assert packed.final_bytes == 64 * 64 * 2  # two panels of 32
     assert all(t.data_ptr() != weight.data_ptr() for t in packed.tensors.values())
 
 
-@pytest.mark.parametrize(
-    ("asked", "words"),
-    [
-        (request(in_features=63), "63 inputs"),
-        (request(dtype="fp32"), "fp32"),
-        (request(native="vector"), "no avx512_bf16"),
-        (request(native="no"), "no C++ compiler"),
-    ],
-)
-def test_what_it_refuses(asked, words):
-    assert words in supports.native_linear(asked).reason
+def test_packed_codes_take_the_room_of_the_stored_ones():
+    scheme = QuantScheme.named(weight="int4", granularity="group", group=64, scale="bf16")
+    tensors = drawn(scheme, (128,), 256, 0)
+    kernel = NativeLinear(request(256, (128,), scheme, "bf16", False))
+    packed = kernel.prepare(Source(tensors, (128,)))
+    stored = sum(tensor.nbytes for tensor in tensors.values())
+    assert packed.final_bytes == stored + 64  # the table of values

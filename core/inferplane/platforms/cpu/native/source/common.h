@@ -103,3 +103,21 @@ static inline f16x exp16(f16x x) {
     std::memcpy(&y, &yb, sizeof y);
     return y;
 }
+
+// 1 / (1 + e^-x)
+static inline f16x sigmoid16(f16x x) {
+    const i16x positive = x > 0;
+    u16x mask = (u16x)positive, bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    bits |= 0x80000000u;  // -|x|
+    f16x negative;
+    std::memcpy(&negative, &bits, sizeof negative);
+    const f16x e = exp16(negative), one = e * 0 + 1;
+    u16x a, b;  // 1 / (1 + e) for x > 0, else e / (1 + e)
+    std::memcpy(&a, &one, sizeof a);
+    std::memcpy(&b, &e, sizeof b);
+    a = (a & mask) | (b & ~mask);
+    f16x top;
+    std::memcpy(&top, &a, sizeof top);
+    return top / (1 + e);
+}

@@ -44,20 +44,7 @@ static void gates(const T* x, T* y, long rows, long N) {
     for (long r = 0; r < rows; r++)
         for (long n = 0; n < N; n += 16) {
             const f16x gate = load(x + 2 * r * N + n), up = load(x + 2 * r * N + N + n);
-            const i16x positive = gate > 0;
-            u16x mask = (u16x)positive, bits;
-            std::memcpy(&bits, &gate, sizeof bits);
-            bits |= 0x80000000u;  // -|gate|
-            f16x negative;
-            std::memcpy(&negative, &bits, sizeof negative);
-            const f16x e = exp16(negative), one = e * 0 + 1;
-            u16x a, b;  // 1 / (1 + e) for gate > 0, else e / (1 + e)
-            std::memcpy(&a, &one, sizeof a);
-            std::memcpy(&b, &e, sizeof b);
-            a = (a & mask) | (b & ~mask);
-            f16x top;
-            std::memcpy(&top, &a, sizeof top);
-            store(y + r * N + n, gate * (top / (1 + e)) * up);
+            store(y + r * N + n, gate * sigmoid16(gate) * up);
         }
 }
 

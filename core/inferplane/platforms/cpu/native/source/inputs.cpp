@@ -1,7 +1,7 @@
 // Rows of inputs as the kernels take them: gathered, reordered, rounded to a type of few bits.
 //
 // Legend: R rows, K inputs, T tokens. A row of few bits is codes times a scale; codes are exact in
-// bf16, and as 8-bit integers are kept plus 128. Rounding to a type of `mantissa` bits whose least
+// bf16 and, of integers, in 8 bits. Rounding to a type of `mantissa` bits whose least
 // exponent is `least`: the step between neighbours at x is 2^(max(exponent of x, least) - mantissa).
 // An integer type has steps of one everywhere. Ties go to the even neighbour.
 #if defined(__AVX512BF16__) && defined(__AVX512VBMI__) && defined(__AVX512VNNI__)
@@ -77,14 +77,16 @@ static void put_half(const float* row, long K, bf16* to) {
     }
 }
 
-static void put_bytes(const float* row, long K, long width, uint8_t* to) {
+static int32_t put_bytes(const float* row, long K, long width, int8_t* to) {
+    __m512i sum = _mm512_setzero_si512();
     for (long k = 0; k < width; k += 16) {
         const __mmask16 mask = width - k < 16 ? (1 << (width - k)) - 1 : 0xffff;
         const __mmask16 there = K - k >= 16 ? 0xffff : K > k ? (1 << (K - k)) - 1 : 0;
         const __m512i code = _mm512_cvtps_epi32(_mm512_maskz_loadu_ps(there, row + k));
-        const __m512i unsigned_ = _mm512_add_epi32(code, _mm512_set1_epi32(128));
-        _mm_mask_storeu_epi8(to + k, mask, _mm512_cvtepi32_epi8(unsigned_));
+        sum = _mm512_add_epi32(sum, code);
+        _mm_mask_storeu_epi8(to + k, mask, _mm512_cvtepi32_epi8(code));
     }
+    return _mm512_reduce_add_epi32(sum);
 }
 
 // Of each group of inputs.
@@ -103,7 +105,8 @@ static void add_up(const bf16* x, long K, long group, float* sums) {
 struct Call {
     const Matrix* w;
     bf16* x;
-    uint8_t* bytes;
+    int8_t* bytes;
+    int32_t* totals;
     float *sums, *scales;
 };
 
@@ -135,7 +138,7 @@ static void one_row(const Call& call, const T* x, long row, long expert) {
         call.scales[row] = most == most ? scale : most;
     }
     if (call.bytes) {
-        put_bytes(values, K, width, call.bytes + row * width);
+        call.totals[row] = put_bytes(values, K, width, call.bytes + row * width);
         return;
     }
     put_half(values, K, call.x + row * K);
@@ -166,18 +169,19 @@ static Rows prepare(const Matrix& w, const T* x, const int32_t* tokens, const Ex
                     Space& space) {
     const long rows = experts.rows(), K = w.inputs, groups = w.groups();
     const bool bytes = w.kind == INT8, plain = w.shared == AS_IS && !w.order && !tokens;
-    Call call = {&w, nullptr, nullptr, nullptr, nullptr};
+    Call call = {&w};
     if (w.zero) call.sums = space.sums.get<float>(rows * groups);
     if (w.scale_groups()) call.scales = space.scales.get<float>(rows * w.scale_groups());
     if (plain && sizeof(T) == sizeof(bf16)) {  // the rows are what the kernel takes
 #pragma omp parallel for if (call.sums && rows * K > SERIAL)
         for (long r = 0; r < (call.sums ? rows : 0); r++)
             add_up((const bf16*)x + r * K, K, w.group, call.sums + r * groups);
-        return {x, call.sums, nullptr};
+        return {x, nullptr, call.sums, nullptr};
     }
-    if (bytes)
-        call.bytes = space.x.get<uint8_t>(rows * w.width());
-    else
+    if (bytes) {
+        call.bytes = space.x.get<int8_t>(rows * w.width());
+        call.totals = space.sums.get<int32_t>(rows);
+    } else
         call.x = space.x.get<bf16>(rows * K);
     if (w.shared == TENSOR && !w.input_scales) scale_all(w, x, tokens, experts, call.scales);
 #pragma omp parallel for if (rows * K > SERIAL)
@@ -195,7 +199,7 @@ static Rows prepare(const Matrix& w, const T* x, const int32_t* tokens, const Ex
         one_row(call, x + (tokens ? tokens[r] : r) * K, r, e);
     }
     const void* made = bytes ? (const void*)call.bytes : call.x;
-    return {made, call.sums, call.scales};
+    return {made, call.totals, call.sums, call.scales};
 }
 
 Rows prepare_rows(const Matrix& w, const void* x, int half, const int32_t* tokens,

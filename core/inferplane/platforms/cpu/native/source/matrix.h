@@ -20,7 +20,6 @@ struct Matrix {
     const void* scales;       // [E][N/32][G][32]
     const bf16* zeros;        // the same, where zero is EACH
     const float* bias;        // [E][N], padded to panels, or null
-    const int32_t* sums;      // INT8: of each output's codes, [E][N], padded to panels
     const int32_t* order;     // [E][K]: stored input j is the layer's input order[j], or null
     const float* input_scales;  // [E]: of static inputs, or null
     int64_t outputs, inputs, group, kind, scale, zero;
@@ -41,9 +40,10 @@ struct Matrix {
     }
 };
 
-// Rows as a matrix's kernel takes them: bf16 [R][width], or for INT8 uint8 (codes + 128).
+// Rows as a matrix's kernel takes them: [R][width] in bf16, or for INT8 in int8.
 struct Rows {
     const void* x;
+    const int32_t* totals;  // [R]: INT8: sums of codes
     const float* sums;    // [R][G] of x, where the matrix has zeros
     const float* scales;  // [R][scale_groups]: what a result is multiplied by, or null
 };

@@ -39,16 +39,13 @@ static void four(const uint8_t* w, uint16_t* to, long N, long K, long first) {
         }
 }
 
-// w int8 [E][N][K]; sums [E][N], padded to panels
-static void int8(const int8_t* w, int8_t* to, long N, long K, long first, int32_t* sums) {
-    for (long c = 0; c < PANEL; c++) sums[c] = 0;
+// w int8 [E][N][K]; each is kept plus 128
+static void int8(const int8_t* w, uint8_t* to, long N, long K, long first) {
     for (long k = 0; k < K; k += 4)
         for (long c = 0; c < PANEL; c++)
             for (long i = 0; i < 4; i++) {
                 const bool there = first + c < N && k + i < K;
-                const int8_t code = there ? w[(first + c) * K + k + i] : 0;
-                to[k * PANEL + 4 * c + i] = code;
-                sums[c] += code;
+                to[k * PANEL + 4 * c + i] = 128 + (there ? w[(first + c) * K + k + i] : 0);
             }
 }
 
@@ -68,8 +65,7 @@ extern "C" void ip_pack(const Matrix* matrix, const void* w, const uint8_t* map,
         else if (matrix->kind == FOUR)
             four(from, (uint16_t*)to, N, K, first);
         else
-            int8((const int8_t*)from, (int8_t*)to, N, K, first,
-                 (int32_t*)matrix->sums + i * PANEL);
+            int8((const int8_t*)from, (uint8_t*)to, N, K, first);
     }
 }
 
