@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from inferplane.errors import UserError
@@ -85,40 +86,41 @@ class _Sources:
     def __post_init__(self) -> None:
         self.prefix = f"{self.build.prefix}{self.name}."
 
-    def modules(self, down: bool) -> dict[str, tuple[int, int]]:
-        """Path -> (outputs, inputs) of every expert's projections, in the order of the experts."""
+    def modules(self, down: bool, experts: range) -> dict[str, int]:
+        """Path -> outputs of these experts' projections, in the order of the experts."""
         c = self.config
-        names = (c.down,) if down else (c.gate, c.up)
-        sizes = (c.hidden, c.intermediate) if down else (c.intermediate, c.hidden)
-        return {f"{self.prefix}{e}.{n}": sizes for e in range(c.experts) for n in names}
+        names, outputs = ((c.down,), c.hidden) if down else ((c.gate, c.up), c.intermediate)
+        return {f"{self.prefix}{e}.{n}": outputs for e in experts for n in names}
 
     def shared_modules(self, down: bool) -> tuple[str, ...]:
         names = ("down_proj",) if down else ("gate_proj", "up_proj")
         return tuple(f"{self.build.prefix}{self.config.shared_path}.{n}" for n in names)
 
     def scheme(self) -> QuantScheme:
-        c, scheme_of = self.config, self.build.context.scheme_of
-        if c.stacked:
-            found = {
-                f"{self.prefix}gate_up_proj": c.hidden,
-                f"{self.prefix}down_proj": c.intermediate,
-            }
-        else:
-            found = {
-                path: size[1] for down in (False, True) for path, size in self.modules(down).items()
-            }
+        """Of the first expert; `needs` compares the others, when their parts are wanted."""
+        c = self.config
+        paths = [f"{self.prefix}{name}" for name in ("gate_up_proj", "down_proj")]
+        if not c.stacked:
+            paths = [path for down in (False, True) for path in self.modules(down, range(1))]
         if c.shared:
-            for down, size in ((False, c.hidden), (True, c.intermediate)):
-                found |= dict.fromkeys(self.shared_modules(down), size)
-        schemes = {path: scheme_of(path, inputs, False) for path, inputs in found.items()}
-        first_path, first = next(iter(schemes.items()))
-        for path, scheme in schemes.items():
-            if scheme != first:
+            paths += [*self.shared_modules(False), *self.shared_modules(True)]
+        return self._common(paths, self._scheme_of(paths[0]))
+
+    def _scheme_of(self, path: str) -> QuantScheme:
+        c = self.config
+        inputs = c.intermediate if path.rpartition(".")[2] in (c.down, "down_proj") else c.hidden
+        return self.build.context.scheme_of(path, inputs, False)
+
+    def _common(self, paths: Iterable[str], wanted: QuantScheme) -> QuantScheme:
+        """The scheme of all. Raises UserError where one has another."""
+        for path in paths:
+            found = self._scheme_of(path)
+            if found != wanted:
                 raise UserError(
-                    f"experts of one layer must have one scheme: {first_path} is {first.name}, "
-                    f"{path} is {scheme.name}"
+                    f"experts of one layer must have one scheme: {path} is {found.name}, "
+                    f"others are {wanted.name}"
                 )
-        return first
+        return wanted
 
     def needs(self, scheme: QuantScheme) -> Iterator[WeightNeed]:
         for down in (False, True):
@@ -130,24 +132,32 @@ class _Sources:
 
     def _each(self, scheme: QuantScheme, down: bool) -> Iterator[WeightNeed]:
         """Tensors of their own for every expert, and pieces of the shared experts'."""
-        modules = self.modules(down)
-        outputs, inputs = next(iter(modules.values()))
-        context = self.build.context
-        common = (inputs, context.dtype, "row" if down else "column", context.mesh.group("tp"))
-        rows = dict.fromkeys(modules, outputs)
-        for need in scheme_needs(scheme, rows, *common):
-            parts = [replace(p, name=p.key.removeprefix(self.prefix)) for p in need.parts]
-            if self.config.shared:
-                parts += self._shared(need.parts[0], scheme, down)
-            need.parts = tuple(parts)
-            yield need
         if self.config.bias:
             raise UserError(f"{self.prefix}: biases of single experts are not known")
+        if self.config.shared and self.build.context.mesh.tp > 1:
+            raise UserError("fused shared experts are not cut over ranks (--fuse-shared-experts)")
+        for at, need in enumerate(self._of(scheme, down, range(1))):
+            every = partial(self._all, scheme, down, at)
+            yield WeightNeed(need.name, need.parts, need.dtype, every=every)
+
+    def _of(self, scheme: QuantScheme, down: bool, experts: range) -> list[WeightNeed]:
+        c, context = self.config, self.build.context
+        inputs, sharding = (c.intermediate, "row") if down else (c.hidden, "column")
+        rows, group = self.modules(down, experts), context.mesh.group("tp")
+        return list(scheme_needs(scheme, rows, inputs, context.dtype, sharding, group))
+
+    def _all(self, scheme: QuantScheme, down: bool, at: int) -> tuple[WeightPart, ...]:
+        """The parts of all experts of one canonical tensor, the `at`-th."""
+        everyone = range(self.config.experts)
+        self._common(self.modules(down, everyone), scheme)
+        parts = self._of(scheme, down, everyone)[at].parts
+        named = [replace(part, name=part.key.removeprefix(self.prefix)) for part in parts]
+        if self.config.shared:
+            named += self._shared(parts[0], scheme, down)
+        return tuple(named)
 
     def _shared(self, like: WeightPart, scheme: QuantScheme, down: bool) -> list[WeightPart]:
         """The pieces of the shared MLP that are as large as an expert each."""
-        if self.build.context.mesh.tp > 1:
-            raise UserError("fused shared experts are not cut over ranks (--fuse-shared-experts)")
         count, name = self.config.shared, like.key.rpartition(".")[2]
         axis = 1 if down else 0
         kinds = {t.name: t.axes for t in tensors_of(scheme)} if scheme.quantized else {}
@@ -189,8 +199,8 @@ class _Sources:
             (part,) = need.parts
             full = (c.experts, *part.full_shape)
             whole = replace(part, full_shape=full, shape=full, offset=(0,) * len(full))
-            need.parts = (replace(whole, view=view, stored=stored if part.dtype == "" else ()),)
-            yield need
+            viewed = replace(whole, view=view, stored=stored if part.dtype == "" else ())
+            yield WeightNeed(need.name, (viewed,), need.dtype)
         if c.bias:
             full = (c.experts, outputs)
             part = WeightPart(

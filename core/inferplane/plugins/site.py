@@ -2,31 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from math import prod
 
 from inferplane.spec import Request, WeightPart, size_in_bytes
 
 
-@dataclass(slots=True)
 class WeightNeed:
-    """A canonical tensor that a site reads: its parts in the checkpoint, and its dtype. experts:
-    its parts belong to so many experts, which become the first axis."""
+    """A canonical tensor that a site reads: its parts in the checkpoint, and its dtype.
 
-    name: str
-    parts: tuple[WeightPart, ...]
-    dtype: str
-    tied_to: str = ""
-    experts: int = 0
+    experts: its parts belong to so many experts, which become the first axis; 0 for none. every:
+    makes the parts of all experts when they are first wanted; `parts` are one expert's then. A
+    model has tens of thousands, and a plan needs only their sizes.
+    """
+
+    __slots__ = ("_every", "_parts", "dtype", "experts", "name", "tied_to")
+
+    def __init__(
+        self,
+        name: str,
+        parts: tuple[WeightPart, ...],
+        dtype: str,
+        tied_to: str = "",
+        experts: int = 0,
+        every: Callable[[], tuple[WeightPart, ...]] | None = None,
+    ) -> None:
+        self.name, self.dtype, self.tied_to, self.experts = name, dtype, tied_to, experts
+        self._parts, self._every = parts, every
+
+    @property
+    def parts(self) -> tuple[WeightPart, ...]:
+        if self._every is not None:
+            self._parts, self._every = self._every(), None
+        return self._parts
 
     @property
     def elements(self) -> int:
-        return sum(prod(part.shape) for part in self.parts)
+        return self._sum(lambda shape: prod(shape))
 
     @property
     def bytes(self) -> int:
-        return sum(size_in_bytes(part.shape, self.dtype) for part in self.parts)
+        return self._sum(lambda shape: size_in_bytes(shape, self.dtype))
+
+    def _sum(self, size: Callable[[tuple[int, ...]], int]) -> int:
+        copies = self.experts if self._every is not None else 1
+        return copies * sum(size(part.shape) for part in self._parts)
 
 
 @dataclass(slots=True)

@@ -76,9 +76,17 @@ def test_fused_shared_experts_are_pieces_of_their_mlp():
     ]
 
 
+def test_sizes_are_known_before_the_parts_are_made():
+    (need, *_) = site(CONFIG).weights
+    before = need.bytes, need.elements
+    assert len(need.parts) == 4
+    assert before == (need.bytes, need.elements) == (2 * 2 * 32 * 64 * 2, 2 * 2 * 32 * 64)
+
+
 def test_experts_of_one_layer_have_one_scheme():
     def scheme_of(module, inputs, plain):
         return INT4 if ".1." in module else UNQUANTIZED
 
-    with pytest.raises(UserError, match=r"one scheme: mlp.experts.0.gate_proj is none"):
-        site(CONFIG, scheme_of)
+    (need, *_) = site(CONFIG, scheme_of).weights
+    with pytest.raises(UserError, match=r"one scheme: mlp.experts.1.gate_proj is int4-g32, others"):
+        need.parts  # noqa: B018
