@@ -56,9 +56,17 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+_OLDER = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
+"""Files that say how a checkpoint is quantized where config.json does not, with their format."""
+
+
 def read_config(folder: Path) -> dict[str, Any]:
-    """config.json, with the end-of-sequence ids of generation_config.json, which come first."""
+    """config.json, with the end-of-sequence ids of generation_config.json, which come first, and
+    with `quantization_config` out of a file of its own, as older tools wrote it."""
     raw = read_json(folder / "config.json")
+    for name, method in _OLDER.items():
+        if "quantization_config" not in raw and (folder / name).exists():
+            raw["quantization_config"] = {"quant_method": method} | read_json(folder / name)
     generation = folder / "generation_config.json"
     if generation.exists():
         ids = read_json(generation).get("eos_token_id")

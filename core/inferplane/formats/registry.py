@@ -25,7 +25,17 @@ def _method(*names: str) -> Callable[[Mapping[str, Any]], bool]:
 
 
 DEQUANTIZE = "dequantize"
-BUILT_IN: tuple[FormatSpec, ...] = ()
+
+
+def _spec(name: str, load: str) -> FormatSpec:
+    return FormatSpec(name=name, detect=_method(name), load=f"inferplane.formats.{load}")
+
+
+BUILT_IN: tuple[FormatSpec, ...] = (
+    _spec("gptq", "gptq:GPTQ"),
+    _spec("awq", "awq:AWQ"),
+    _spec("bitsandbytes", "bitsandbytes:BitsAndBytes"),
+)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from inferplane.errors import UserError
 from inferplane.plugins.site import WeightNeed
-from inferplane.spec import WeightPart
+from inferplane.spec import UNQUANTIZED, QuantScheme, WeightPart
 from inferplane.spec.quantized import dequantize
 
 from .base import Format, Shape
@@ -55,8 +56,8 @@ class QuantizedStore:
     def read(self, part: WeightPart) -> torch.Tensor:
         """A slice. A weight that is wanted in the model's own type is dequantized."""
         module, name = module_of(part)
-        scheme = self.format.scheme(module)
-        if not scheme.quantized or name not in _CANONICAL:
+        scheme = self._scheme(part)
+        if not scheme.quantized:
             return self.checkpoint.read(part)
         if name == "weight" and not part.dtype:
             whole = dequantize(scheme, self.format.load(module, self._stored))
@@ -67,7 +68,22 @@ class QuantizedStore:
             tensor = tensors.pop(name)
             self._modules.keep(module, tensors)
         steps = tuple(step for step in part.view if step != "transpose")
-        return cut(view(tensor, steps), part)
+        whole = view(tensor, steps)
+        if tuple(whole.shape) != part.full_shape:
+            raise UserError(
+                f"{part.key} is {list(whole.shape)} as {self.format.name} reads it, the model "
+                f"needs {list(part.full_shape)}"
+            )
+        return cut(whole, part)
+
+    def _scheme(self, part: WeightPart) -> QuantScheme:
+        """Of a part. Vectors (norms, biases) are not quantized, whatever the format says of the
+        module that they belong to."""
+        module, name = module_of(part)
+        vector = not part.dtype and len(part.full_shape) == 1
+        if name not in _CANONICAL or vector:
+            return UNQUANTIZED
+        return self.format.scheme(module)
 
     def _stored(self, name: str) -> torch.Tensor:
         return self.checkpoint.tensor(name)
@@ -83,8 +99,8 @@ class QuantizedStore:
             others = []
             for part in need.parts:
                 module, name = module_of(part)
-                scheme = self.format.scheme(module)
-                if not scheme.quantized or name not in _CANONICAL:
+                scheme = self._scheme(part)
+                if not scheme.quantized:
                     others.append(part)
                 elif name == "weight":
                     packed = scheme.packed if part.dtype else 1
@@ -93,3 +109,12 @@ class QuantizedStore:
             if others:
                 plain.append(WeightNeed(need.name, tuple(others), need.dtype, need.tied_to))
         self.checkpoint.check(plain, tied, stored, ignored)
+        self._no_lost_bias(plain, stored)
+
+    def _no_lost_bias(self, plain: list[WeightNeed], stored: dict[str, Shape | None]) -> None:
+        """Some tools store zeros for layers that have no bias. Other numbers would be lost."""
+        wanted = {self.checkpoint.name(part.key) for need in plain for part in need.parts}
+        for name in stored.keys() & self.checkpoint.files.keys():
+            if name.endswith(".bias") and name not in wanted:
+                if bool(self._stored(name).any()):
+                    raise UserError(f"{name} is not zero, but the model has no bias there")
