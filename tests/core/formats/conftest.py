@@ -84,3 +84,20 @@ def same_tokens(make_llm) -> Callable[[Path, Path], bool]:
         return found[0] == found[1]
 
     return same
+
+
+@pytest.fixture
+def golden() -> Callable[[str], tuple[dict[str, torch.Tensor], torch.Tensor, dict[str, Any]]]:
+    """(file) -> (a module as a public tool wrote it, the weight as the tool's reader gives it, the
+    config). The file's metadata name the tool and its version."""
+    from safetensors import safe_open
+
+    folder = Path(__file__).parents[2] / "fixtures" / "formats"
+
+    def read(name: str):
+        tensors = load_file(folder / f"{name}.safetensors")
+        with safe_open(folder / f"{name}.safetensors", framework="pt") as file:
+            config = json.loads(file.metadata()["config"])
+        return tensors, tensors.pop("dequantized"), {"quantization_config": config}
+
+    return read
