@@ -17,9 +17,9 @@ from inferplane.errors import UserError
 from inferplane.spec import UNQUANTIZED, QuantScheme
 
 from .base import Format, Read, Shape
-from .fields import WHERE, Fields, read_fields, refuse
-from .names import contains, is_kept
+from .names import is_kept
 from .packing import canonical, interleaved
+from .schema import CONFIG, Schema, read_schema, refuse
 from .stored import take, take_scales
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
 _MIDDLE = 8
 
 
-class Config(Fields):
+class Config(Schema):
     """`quantization_config`; the second names are of AutoAWQ's own file."""
 
     bits: int = Field(validation_alias=AliasChoices("bits", "w_bit"))
@@ -43,13 +43,13 @@ class AWQ(Format):
     name: ClassVar[str] = "awq"
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self.config = found = read_fields(Config, config)
+        self.config = found = read_schema(Config, config.get("quantization_config"))
         if found.bits != 4:
-            raise refuse("bits", found.bits, "4")
+            raise refuse("bits", found.bits, "known: 4")
         if found.version.lower() != "gemm":
-            raise refuse("version", found.version, "gemm")
+            raise refuse("version", found.version, "known: gemm")
         if found.group_size != -1 and found.group_size < 1:
-            raise refuse("group_size", found.group_size, "-1, or a number of inputs")
+            raise refuse("group_size", found.group_size, "it is -1, or a number of inputs")
         self._scheme = QuantScheme.named(
             weight="uint4" if found.zero_point else "int4",
             granularity="group" if found.group_size > 0 else "channel",
@@ -62,7 +62,8 @@ class AWQ(Format):
         """Excluded are modules with one of the listed words anywhere in their path, as AutoAWQ
         does it."""
         skipped = self.config.modules_to_not_convert or ()
-        return UNQUANTIZED if is_kept(module) or contains(module, skipped) else self._scheme
+        kept = is_kept(module) or any(piece in module for piece in skipped)
+        return UNQUANTIZED if kept else self._scheme
 
     def stored(self, module: str, shape: Shape) -> dict[str, Shape | None]:
         if len(shape) != 2:
@@ -72,7 +73,7 @@ class AWQ(Format):
         if rows % 8 or columns % size or columns % 2:
             raise UserError(
                 f"{module}: {rows} outputs must be a multiple of 8, and {columns} inputs one of "
-                f"{WHERE}.group_size {size}"
+                f"{CONFIG}.group_size {size}"
             )
         return {
             f"{module}.qweight": (columns, rows // 8),
@@ -89,7 +90,7 @@ class AWQ(Format):
             found["zero"] = self._shared(zero)
         elif bool((zero != _MIDDLE).any()):
             raise UserError(
-                f"{WHERE}.zero_point is false, but {module}.qzeros is not {_MIDDLE} all over"
+                f"{CONFIG}.zero_point is false, but {module}.qzeros is not all {_MIDDLE}"
             )
         return found
 

@@ -11,8 +11,8 @@ goes over two rows). Per module, NF4 (`load_in_4bit`):
 | weight.nested_absmax, weight.nested_quant_map | fp32 [B/256], fp32 [256] | of uint8 scales |
 | weight.quant_state.bitsandbytes__nf4 | uint8, JSON | shape, block sizes, offset of the scales |
 
-int8 (`load_in_8bit`): weight int8 [N, K], SCB fp32 [N]; a weight is code * SCB / 127. Inputs stay as
-they are here; bitsandbytes quantizes all but their largest columns.
+int8 (`load_in_8bit`): weight int8 [N, K], SCB fp32 [N]; a weight is code * SCB / 127. Inputs stay
+as they are here; bitsandbytes quantizes all but their largest columns.
 Sources: QLoRA, arXiv 2305.14314; LLM.int8(), arXiv 2208.07339; the layout of bitsandbytes 0.50.
 """
 
@@ -28,9 +28,10 @@ from inferplane.spec import UNQUANTIZED, QuantScheme
 from inferplane.spec.quantized import NF4_VALUES
 
 from .base import Format, Read, Shape
-from .fields import WHERE, Fields, checked, read_fields, refuse, shown
-from .names import OUTSIDE, is_or_is_in
+from .matching import listed
+from .names import OUTSIDE
 from .packing import swap_halves
+from .schema import CONFIG, Schema, read_schema, refuse
 from .stored import take
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ _NF4 = QuantScheme.named(weight="nf4", granularity="group", group=BLOCK)
 _INT8 = QuantScheme.named(weight="int8", granularity="channel")
 
 
-class Config(Fields):
+class Config(Schema):
     """`quantization_config`."""
 
     load_in_4bit: bool = False
@@ -53,7 +54,7 @@ class Config(Fields):
     llm_int8_skip_modules: list[str] | None = None
 
 
-class State(Fields):
+class State(Schema):
     """The JSON beside a weight. nested_offset: the mean of the scales."""
 
     quant_type: str
@@ -67,20 +68,20 @@ class BitsAndBytes(Format):
     name: ClassVar[str] = "bitsandbytes"
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self.config = found = read_fields(Config, config)
+        self.config = found = read_schema(Config, config.get("quantization_config"))
         if found.load_in_4bit == found.load_in_8bit:
             value = found.load_in_4bit
-            raise UserError(f"{WHERE}: load_in_4bit and load_in_8bit are both {value}")
+            raise UserError(f"{CONFIG}: load_in_4bit and load_in_8bit are both {value}")
         if found.load_in_4bit and found.bnb_4bit_quant_type != "nf4":
-            raise refuse("bnb_4bit_quant_type", found.bnb_4bit_quant_type, "nf4")
+            raise refuse("bnb_4bit_quant_type", found.bnb_4bit_quant_type, "known: nf4")
         if found.load_in_4bit and found.bnb_4bit_quant_storage not in (None, "uint8"):
-            raise refuse("bnb_4bit_quant_storage", found.bnb_4bit_quant_storage, "uint8")
+            raise refuse("bnb_4bit_quant_storage", found.bnb_4bit_quant_storage, "known: uint8")
         self._scheme = _NF4 if found.load_in_4bit else _INT8
 
     def scheme(self, module: str) -> QuantScheme:
         """Excluded are what the list names, with all below; without a list the last projection."""
         skipped = self.config.llm_int8_skip_modules
-        if is_or_is_in(module, OUTSIDE if skipped is None else [*skipped, "embed_tokens"]):
+        if listed(module, OUTSIDE if skipped is None else [*skipped, "embed_tokens"]):
             return UNQUANTIZED
         return self._scheme
 
@@ -162,10 +163,10 @@ def _state(name: str, read: Read) -> State:
         given = json.loads(bytes(raw.tolist()))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{key} is no JSON: {error}") from None
-    state = checked(State, given, key)
+    state = read_schema(State, given, key)
     if state.quant_type != "nf4" or state.blocksize != BLOCK:
         found = f"{state.quant_type} in blocks of {state.blocksize}"
-        raise UserError(f"{key} says {shown(found)}; known: nf4 in blocks of {BLOCK}")
+        raise UserError(f"{key} says {found!r}; known: nf4 in blocks of {BLOCK}")
     if len(state.shape) != 2 or min(state.shape) < 1 or state.nested_blocksize != _NESTED_BLOCK:
-        raise UserError(f"{key}: the shape {shown(state.shape)} or the nested block is not known")
+        raise UserError(f"{key}: the shape {state.shape} or the nested block is not known")
     return state

@@ -9,14 +9,13 @@ Legend: N outputs, K inputs, G groups, P numbers a 32-bit word (8 or 4). Per mod
 | scales | fp16 [G, N] | |
 | g_idx | int32 [K] | the group of an input |
 
-A weight is (code - zero) * scale. Version 1 takes one off every zero by subtracting 0x1111_1111 from
-a word, borrows and all, so adding it gives back what was there.
+A weight is (code - zero) * scale. Version 1 takes one off every zero by subtracting 0x1111_1111
+from a word, borrows and all, so adding it gives back what was there.
 Sources: GPTQ, arXiv 2210.17323; the layout as GPTQModel 7.7 and AutoGPTQ 0.7 write and read it.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from math import ceil
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,19 +24,19 @@ from inferplane.errors import UserError
 from inferplane.spec import UNQUANTIZED, QuantScheme
 
 from .base import Format, Read, Shape
-from .fields import WHERE, Fields, checked, read_fields, refuse
-from .names import is_kept, is_or_is_in, last_word
+from .matching import listed, pattern
+from .names import is_kept, last_word
 from .packing import along_rows, bytes_of, canonical
+from .schema import CONFIG, Schema, read_schema, refuse
 from .stored import take, take_scales
 
 if TYPE_CHECKING:
     import torch
 
 _TYPES = {(4, True): "int4", (4, False): "uint4", (8, True): "int8", (8, False): "uint8"}
-_LONGEST_PATTERN = 1000
 
 
-class Rule(Fields):
+class Rule(Schema):
     """How a module is quantized. group_size: -1 for all inputs."""
 
     bits: int
@@ -84,14 +83,14 @@ class GPTQ(Format):
     name: ClassVar[str] = "gptq"
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self.config = found = read_fields(Config, config)
+        self.config = found = read_schema(Config, config.get("quantization_config"))
         if found.checkpoint_format not in ("gptq", "gptq_v2"):
-            raise refuse("checkpoint_format", found.checkpoint_format, "gptq, gptq_v2")
+            raise refuse("checkpoint_format", found.checkpoint_format, "known: gptq, gptq_v2")
         if found.is_marlin_format:
-            raise refuse("is_marlin_format", True, "false (the layout of gptq)")
+            raise refuse("is_marlin_format", True, "it must be false")
         if found.pack_dtype != "int32":
-            raise refuse("pack_dtype", found.pack_dtype, "int32")
-        base = _rule({name: getattr(found, name) for name in Rule.model_fields}, WHERE)
+            raise refuse("pack_dtype", found.pack_dtype, "known: int32")
+        base = _rule({name: getattr(found, name) for name in Rule.model_fields}, CONFIG)
         self.overrides = list(_overrides(found, base))
         self.base = base
         only = found.modules_in_block_to_quantize
@@ -109,13 +108,13 @@ class GPTQ(Format):
         head = found.lm_head and last_word(module) == "lm_head"
         if is_kept(module) and not head:
             return None
-        if found.block_name_to_quantize and not head:
-            if not module.startswith(f"{found.block_name_to_quantize}."):
-                return None
-        if self.only is not None and not head and not is_or_is_in(module, self.only):
+        block = found.block_name_to_quantize
+        if block and not head and not module.startswith(f"{block}."):
             return None
-        for pattern, rule in self.overrides:
-            if pattern.match(module):
+        if self.only is not None and not head and not listed(module, self.only):
+            return None
+        for found_pattern, rule in self.overrides:
+            if found_pattern.match(module):
                 return rule
         return self.base
 
@@ -132,7 +131,7 @@ class GPTQ(Format):
         if rows % per or columns % per:
             raise UserError(
                 f"{module}: {rows} outputs and {columns} inputs do not fill words of {per} numbers "
-                f"({WHERE}.bits is {rule.bits})"
+                f"({CONFIG}.bits is {rule.bits})"
             )
         groups = ceil(columns / rule.group_size) if rule.group_size > 0 else 1
         return {
@@ -152,7 +151,7 @@ class GPTQ(Format):
         if not rule.sym:
             found["zero"] = _shared(rule, zero)
         elif bool((zero != rule.zero).any()):
-            raise UserError(f"{WHERE}.sym is true, but {module}.qzeros is not {rule.zero} all over")
+            raise UserError(f"{CONFIG}.sym is true, but {module}.qzeros is not all {rule.zero}")
         order = _order(rule, module, weight.shape[1] * 8 // rule.bits, read)
         if order is not None:
             codes = along_rows(weight.view(_words()), rule.bits)[:, order]
@@ -206,7 +205,7 @@ def _order(rule: Rule, module: str, inputs: int, read: Read) -> torch.Tensor | N
     expected = torch.arange(inputs) // rule.group_size
     if not rule.ordered:
         if not torch.equal(groups.long(), expected):
-            raise UserError(f"{WHERE}.desc_act is false, but {name} is not in order")
+            raise UserError(f"{CONFIG}.desc_act is false, but {name} is not in order")
         return None
     order = groups.argsort(stable=True)
     if not torch.equal(groups[order].long(), expected):
@@ -216,29 +215,23 @@ def _order(rule: Rule, module: str, inputs: int, read: Read) -> torch.Tensor | N
 
 def _rule(fields: Mapping[str, Any], where: str) -> Rule:
     """Raises UserError for a rule that is not served."""
-    rule = checked(Rule, fields, where)
+    rule = read_schema(Rule, fields, where)
     if rule.bits not in (4, 8):
-        raise refuse("bits", rule.bits, "4, 8", where)
+        raise refuse("bits", rule.bits, "known: 4, 8", where)
     if rule.group_size != -1 and rule.group_size < 1:
-        raise refuse("group_size", rule.group_size, "-1, or a number of inputs", where)
+        raise refuse("group_size", rule.group_size, "it is -1, or a number of inputs", where)
     return rule
 
 
 def _overrides(config: Config, base: Rule) -> Any:
     """(compiled pattern, rule or None), in the order of the file."""
     for key, fields in (config.dynamic or {}).items():
-        where = f"{WHERE}.dynamic.{key[:80]}"
         text = key.removeprefix("-:") if key.startswith("-:") else key.removeprefix("+:")
-        if len(text) > _LONGEST_PATTERN:
-            raise UserError(f"{where} has {len(text)} characters; the most is {_LONGEST_PATTERN}")
-        try:
-            pattern = re.compile(text)
-        except (re.error, RecursionError, OverflowError) as error:
-            raise UserError(f"{where} is no regular expression: {error}") from None
+        found = pattern(text, f"{CONFIG}.dynamic")
         if key.startswith("-:"):
-            yield pattern, None
+            yield found, None
         else:
-            yield pattern, _rule(base.model_dump() | fields, where)
+            yield found, _rule(base.model_dump() | fields, f"{CONFIG}.dynamic[{key!r}]")
 
 
 def _as_list(entry: str | list[str]) -> list[str]:

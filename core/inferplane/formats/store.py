@@ -114,7 +114,6 @@ class QuantizedStore:
     def _no_lost_bias(self, plain: list[WeightNeed], stored: dict[str, Shape | None]) -> None:
         """Some tools store zeros for layers that have no bias. Other numbers would be lost."""
         wanted = {self.checkpoint.name(part.key) for need in plain for part in need.parts}
-        for name in stored.keys() & self.checkpoint.files.keys():
-            if name.endswith(".bias") and name not in wanted:
-                if bool(self._stored(name).any()):
-                    raise UserError(f"{name} is not zero, but the model has no bias there")
+        for name in (stored.keys() & self.checkpoint.files.keys()) - wanted:
+            if name.endswith(".bias") and bool(self._stored(name).any()):
+                raise UserError(f"{name} is not zero, but the model has no bias there")

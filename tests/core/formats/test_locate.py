@@ -54,3 +54,19 @@ def test_a_generation_config_without_end_tokens_changes_nothing(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"eos_token_id": 1}))
     (tmp_path / "generation_config.json").write_text("{}")
     assert read_config(tmp_path)["eos_token_id"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "method"), [("quantize_config.json", "gptq"), ("quant_config.json", "awq")]
+)
+def test_quantization_may_be_in_a_file_of_its_own(tmp_path, name, method):
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / name).write_text(json.dumps({"bits": 4}))
+    found = read_config(tmp_path)["quantization_config"]
+    assert found == {"quant_method": method, "bits": 4}
+
+
+def test_quantization_in_config_json_comes_first(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"quantization_config": {"bits": 8}}))
+    (tmp_path / "quantize_config.json").write_text(json.dumps({"bits": 4}))
+    assert read_config(tmp_path)["quantization_config"] == {"bits": 8}
