@@ -104,7 +104,13 @@ class _Sources:
             paths = [path for down in (False, True) for path in self.modules(down, range(1))]
         if c.shared:
             paths += [*self.shared_modules(False), *self.shared_modules(True)]
-        return self._common(paths, self._scheme_of(paths[0]))
+        scheme = self._common(paths, self._scheme_of(paths[0]))
+        if scheme.reordered:
+            raise UserError(
+                f"{paths[0]} is {scheme.name}: the gate and up of an expert cannot have orders of "
+                "their own; --quantization dequantize loads them as numbers of the dtype"
+            )
+        return scheme
 
     def _scheme_of(self, path: str) -> QuantScheme:
         c = self.config
