@@ -159,7 +159,7 @@ class _Sources:
         parts = self._of(scheme, down, everyone)[at].parts
         named = [replace(part, name=part.key.removeprefix(self.prefix)) for part in parts]
         if self.config.shared:
-            named += self._shared(parts[0], scheme, down)
+            named += self._shared(parts[-1], scheme, down)
         return tuple(named)
 
     def _shared(self, like: WeightPart, scheme: QuantScheme, down: bool) -> list[WeightPart]:
@@ -171,16 +171,18 @@ class _Sources:
         follows = not axes or (
             len(axes) > axis and axes[axis].kind == ("columns" if down else "rows")
         )
-        found = []
+        found, first = [], like.first
         for piece in range(count):
             for module in self.shared_modules(down):
                 full, offset = list(like.full_shape), [0] * len(like.full_shape)
                 if follows:
                     full[axis] *= count
                     offset[axis] = piece * like.full_shape[axis]
+                first += like.shape[0]
                 found.append(
                     replace(
                         like,
+                        first=first,
                         name=f"shared{piece}.{module.rpartition('.')[2]}",
                         key=f"{module}.{name}",
                         full_shape=tuple(full),

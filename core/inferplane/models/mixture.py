@@ -77,6 +77,6 @@ def sparse_layers(reader: ConfigReader) -> tuple[int, ...]:
 
 def predicting_layers(reader: ConfigReader) -> tuple[str, ...]:
     """Beginnings of the names of layers that predict further tokens, behind the decoder's own."""
-    count = reader.count("num_nextn_predict_layers", 1) or 1
+    count = reader.count("num_nextn_predict_layers", 1)
     first = reader.number("num_hidden_layers")
     return tuple(f"model.layers.{index}." for index in range(first, first + count))

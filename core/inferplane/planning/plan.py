@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -214,14 +214,11 @@ def _choose_page_size(
     offered = [p for c in catalog.candidates if c.op == "attention" for p in c.page_sizes]
     tries = list(dict.fromkeys(allowed or (*offered, 16, 32, 64, 128, 1)))
     best, best_score = tries[0], -1
+    context = make_context(catalog, effective, mesh, resolver, quantization)
+    root, _ = record(model_class, config, context)
+    requests = {site.request for site in root.walk() if isinstance(site.request, AttentionRequest)}
     for page in tries:
-        attempt = effective.with_value("page_size", page, "")
-        context = make_context(catalog, attempt, mesh, resolver, quantization)
-        root, _ = record(model_class, config, context)
-        requests = {
-            site.request for site in root.walk() if isinstance(site.request, AttentionRequest)
-        }
-        choices = [resolver.choose(request) for request in requests]
+        choices = [resolver.choose(replace(request, page_size=page)) for request in requests]
         score = min((c.found + (c.found and not c.falls_back) for c in choices), default=2)
         if score > best_score:
             best, best_score = page, score
