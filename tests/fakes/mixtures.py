@@ -27,7 +27,6 @@ _LATENT = {
     "qk_rope_head_dim": 8,
     "v_head_dim": 12,
     "first_k_dense_replace": 1,
-    "num_hidden_layers": 3,
 }
 _YARN = {
     "rope_theta": 10000.0,
@@ -98,6 +97,7 @@ MIXTURES: dict[str, tuple[str, dict[str, Any]]] = {
             "norm_topk_prob": False,
             "rope_interleave": False,
             "first_k_dense_replace": 2,
+            "num_hidden_layers": 3,
         },
     ),
     "glm4-moe": (

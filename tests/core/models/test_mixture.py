@@ -35,6 +35,18 @@ def test_logits_of_a_prompt_in_chunks(name, make_llm, prompt_logits, reference_l
     torch.testing.assert_close(found, reference_logits(name, ids), atol=TOLERANCE, rtol=0)
 
 
+REFERENCE = "moe.experts=reference.moe.experts,moe.route=reference.moe.route"
+
+
+@pytest.mark.parametrize("name", ["mixtral", "gpt-oss", "deepseek-v2", "deepseek-v3"])
+def test_logits_with_the_reference_kernels(name, make_llm, prompt_logits, reference_logits):
+    ids = token_ids(60)
+    heads = ",linear.heads=reference.linear.heads" if name.startswith("deepseek") else ""
+    llm = make_llm(name, max_num_batched_tokens=17, kernel=REFERENCE + heads)
+    found = prompt_logits(llm, ids)
+    torch.testing.assert_close(found, reference_logits(name, ids), atol=TOLERANCE, rtol=0)
+
+
 FUSED = ("deepseek-v2", "deepseek-v3", "glm4-moe-groups")
 
 
