@@ -35,6 +35,14 @@ def expected(request: Request, prompt: Sequence[int], longest: int) -> list[int]
     return tokens[len(prompt) :]
 
 
+class Written(list[tuple[int, Any]]):
+    """(group, place) that a step wrote. reads: (group, place, content) that it reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads: list[tuple[int, Any, Any]] = []
+
+
 class FakeExecutor:
     """yields: tokens that a sampling row gives, a step; the last number repeats."""
 
@@ -46,11 +54,11 @@ class FakeExecutor:
         self.spaces: list[Any] = [None] * slots
         self.tables = [np.full((slots, longest + 1), -1, np.int32) for _ in groups]
         self.pages: list[dict[Any, Any]] = [{} for _ in groups]
-        self.written: list[tuple[int, Any]] = []  # by the last step
+        self.written = Written()  # by the last step
         self.most_tokens = 0
 
     def run(self, batch: Batch) -> StepResult:
-        self.written = []
+        self.written = Written()
         for row in batch.new:
             self.tokens[row.slot, : len(row.tokens)] = row.tokens
             self.spaces[row.slot] = row.sampling
@@ -65,7 +73,7 @@ class FakeExecutor:
         for slot, start, count in rows:
             self._write(slot, start, start + int(count))
         for slot, start, count in rows:
-            self._check(slot, start)
+            self._check(slot, start, start + int(count))
             self._step_states(slot, start, start + int(count))
         return self._sample(batch)
 
@@ -90,14 +98,21 @@ class FakeExecutor:
                 self.pages[group][key] = self._content(slot, at + 1)
                 self.written.append((group, key))
 
-    def _check(self, slot: int, start: int) -> None:
+    def still_there(self, written: Written) -> None:
+        """A launched step reads until it is committed: nothing of that was overwritten."""
+        for group, key, content in written.reads:
+            assert self.pages[group][key] == content, f"page {key[0]} went while a step reads it"
+
+    def _check(self, slot: int, start: int, end: int) -> None:
         """The first new token reads all that the others read, as far as it is old."""
         for group, spec in self._paged():
             first = max(0, start - spec.window + 1) if spec.window else 0
-            for at in range(first, start):
+            for at in range(first, end):
                 page = int(self.tables[group][slot, at // spec.page_size])
-                found = self.pages[group].get((page, at % spec.page_size))
+                key = page, at % spec.page_size
+                found = self.pages[group].get(key)
                 assert found == self._content(slot, at + 1), f"token {at} has a wrong page"
+                self.written.reads.append((group, key, found))
 
     def _step_states(self, slot: int, start: int, end: int) -> None:
         for group, spec in enumerate(self.groups):
@@ -126,7 +141,7 @@ class Loop:
 
     def __init__(self, scheduler: Any, executor: FakeExecutor, depth: int = 1) -> None:
         self.scheduler, self.executor, self.depth = scheduler, executor, depth
-        self.pending: list[tuple[StepResult, list[tuple[int, Any]]]] = []
+        self.pending: list[tuple[StepResult, Written]] = []
         self.tokens: dict[str, list[int]] = {}
         self.finished: dict[str, Any] = {}
         self.order: list[str] = []  # ids as they ended
@@ -137,7 +152,9 @@ class Loop:
             self.pending.append((self.executor.run(batch), self.executor.written))
         assert self.pending or not self.scheduler.unfinished, "nothing can run: a deadlock"
         if self.pending and (batch is None or len(self.pending) >= self.depth):
-            self.take(self.scheduler.commit(self.pending.pop(0)[0]))
+            result, written = self.pending.pop(0)
+            self.executor.still_there(written)
+            self.take(self.scheduler.commit(result))
 
     def fail(self) -> None:
         """The launched steps raise."""

@@ -25,7 +25,34 @@ WIDE_WINDOW = (
     CacheGroup(kind=GroupKind.WINDOW, page_size=2, pages=14, window=9),
     CacheGroup(kind=GroupKind.FULL, page_size=4, pages=11),
 )
-GROUPS = {"full": FULL, "full, window and state": MIXED, "window and full": WIDE_WINDOW}
+TINY_WINDOW = (  # the pool holds one window, and a page more
+    CacheGroup(kind=GroupKind.WINDOW, page_size=2, pages=5, window=6),
+    CacheGroup(kind=GroupKind.FULL, page_size=4, pages=9),
+)
+TWO_WINDOWS = (
+    CacheGroup(kind=GroupKind.FULL, page_size=2, pages=20),
+    CacheGroup(kind=GroupKind.WINDOW, page_size=4, pages=4, window=5),
+    CacheGroup(kind=GroupKind.WINDOW, page_size=1, pages=9, window=3),
+)
+ONLY_WINDOWS = (CacheGroup(kind=GroupKind.WINDOW, page_size=4, pages=4, window=7),)
+WINDOW_OF_ONE = (
+    CacheGroup(kind=GroupKind.FULL, page_size=4, pages=9),
+    CacheGroup(kind=GroupKind.WINDOW, page_size=2, pages=2, window=1),
+)
+NO_WHOLE_WINDOW = (  # a request is as long as the pool then
+    CacheGroup(kind=GroupKind.WINDOW, page_size=4, pages=7, window=64),
+    CacheGroup(kind=GroupKind.FULL, page_size=2, pages=40),
+)
+GROUPS = {
+    "full": FULL,
+    "full, window and state": MIXED,
+    "window and full": WIDE_WINDOW,
+    "tiny window": TINY_WINDOW,
+    "two windows": TWO_WINDOWS,
+    "only windows": ONLY_WINDOWS,
+    "window of one": WINDOW_OF_ONE,
+    "no whole window": NO_WHOLE_WINDOW,
+}
 
 
 def tokens(values: Sequence[int]) -> np.ndarray:

@@ -19,6 +19,8 @@ from .pool import PagePool
 from .rules import rule_for
 from .tree import PrefixTree
 
+_NEVER = 1 << 40  # tokens
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheGroup:
@@ -29,11 +31,25 @@ class CacheGroup:
     pages: int
     window: int = 0
 
+    @property
+    def window_pages(self) -> int:
+        """Pages that a token's window reaches into at most, with the token's own."""
+        return (self.window + self.page_size - 2) // self.page_size + 1
+
+    @property
+    def bounds_length(self) -> bool:
+        """Whether all tokens of a request need pages at once. A window that has too few pages to
+        move on is a bound as well."""
+        if self.kind is GroupKind.WINDOW:
+            return self.pages < self.window_pages
+        return self.kind is not GroupKind.STATE
+
 
 class KVCache:
     """tables[g] is int32 [slots, pages]: the page of each page index, -1 where there is none.
 
     held[g] [slots]: pages indexed so far; first[g] [slots]: those before it were let go.
+    due [slots]: the length at which a slot has a page to let go.
     """
 
     def __init__(
@@ -49,6 +65,8 @@ class KVCache:
         self.tables = [np.full((slots, self._columns(g, max_length)), -1, np.int32) for g in groups]
         self.held = np.zeros((len(groups), slots), dtype=np.int32)
         self.first = np.zeros((len(groups), slots), dtype=np.int32)
+        self.due = np.full(slots, _NEVER, dtype=np.int64)
+        self._windows = [(i, g) for i, g in enumerate(groups) if g.kind is GroupKind.WINDOW]
         self.ends: list[Node | None] = [None] * slots  # the last node of a slot's stored path
         self.namespaces = [""] * slots
         self.updates: list[tuple[int, np.ndarray, np.ndarray, np.ndarray]] = []
@@ -61,8 +79,9 @@ class KVCache:
 
     @property
     def capacity(self) -> int:
-        """Tokens that one request could have at most."""
-        return min(g.pages * g.page_size for g in self.groups if g.kind is not GroupKind.STATE)
+        """Tokens that one request could have at most: a window moves on in any length."""
+        bounds = [group.pages * group.page_size for group in self.groups if group.bounds_length]
+        return min(bounds, default=_NEVER)
 
     # a request's life: match, open, extend (or grow), store, trim, close
 
@@ -73,14 +92,17 @@ class KVCache:
         return self.tree.match(tokens, namespace, len(tokens) - 1)
 
     def fits(self, path: Sequence[Node], length: int, spare: int = 0) -> bool:
-        """Whether a request that resumes behind `path` can have pages for `length` tokens, with
-        `spare` pages left over."""
+        """Whether a request that resumes behind `path` can have pages for `length` tokens, or for
+        a window, with `spare` pages left over."""
         for group, pool in enumerate(self.pools):
             reused = self._reused(group, path)
             idle = int(np.count_nonzero(pool.refs[reused] == 1))
             more = self._pages(group, length)
             if self._is_paged(group):  # a running state does not grow
-                more += spare - len(path) * self._per_node(group)
+                more -= len(path) * self._per_node(group)
+                if self.groups[group].kind is GroupKind.WINDOW:
+                    more = min(more, self.groups[group].window_pages - len(reused))
+                more += spare
             if more > pool.available - idle:
                 return False
         return True
@@ -99,6 +121,9 @@ class KVCache:
             self._note(group, slot, held - len(pages), pages)
         self.ends[slot] = path[-1] if path else None
         self.namespaces[slot] = namespace
+        if path:
+            self.tree.keep(path[-1])
+        self._set_due(np.array([slot]))
         self._open_states(slot, path)
         return len(path) * self.tree.page
 
@@ -115,6 +140,14 @@ class KVCache:
             self._note(group, slot, 0, page)
             self.copies += [(group, source, int(page[0])) for source in saved.tolist()]
             self.pools[group].release(saved)
+
+    def reach(self, slot: int, spare: int = 0) -> int:
+        """The length for which window groups have pages now, with `spare` pages left over."""
+        found = _NEVER
+        for group, spec in self._windows:
+            pages = int(self.held[group, slot]) + self.pools[group].available - spare
+            found = min(found, pages * spec.page_size)
+        return found
 
     def extend(self, slot: int, length: int, room: int = 0) -> bool:
         """Pages for `length` tokens of one slot; False (and nothing taken) if there are too few.
@@ -155,8 +188,11 @@ class KVCache:
                 self.updates.append((group, rows, columns, pages))
         return True
 
-    def store(self, slot: int, tokens: np.ndarray, priority: int = 0) -> None:
+    def store(
+        self, slot: int, tokens: np.ndarray, priority: int = 0, resumable: bool = True
+    ) -> None:
         """Puts the slot's full pages of `tokens` into the tree, where they are not there yet.
+        resumable: others are likely to go on behind these tokens.
 
         The pages may be written by the step that is being scheduled: whoever matches them runs in
         that step or later, and reads after the write. `forget` undoes it if the step fails.
@@ -173,6 +209,8 @@ class KVCache:
             keys = [text[at * width : (at + 1) * width] for at in range(node.depth, last)]
             node = self._store(slot, node, keys, priority)
         self.ends[slot] = node if node.depth else None
+        if resumable:
+            self.tree.keep(node)
 
     def _store(self, slot: int, node: Node, keys: list[bytes], priority: int) -> Node:
         """The end of the path of `keys` below `node`, which is made where it is not there yet."""
@@ -184,8 +222,18 @@ class KVCache:
                 added = self.tree.append(node, keys[at:], pages, priority)
                 self.stored += added
                 return added[-1]
+            self._fill(slot, child)
             node = child
         return node
+
+    def _fill(self, slot: int, node: Node) -> None:
+        """Gives a node the window pages that it has lost, of a slot that computed them again."""
+        for group, _ in self._windows:
+            if node.pages[group] is None:
+                rows, kept = self._rows(slot, group, node.depth - 1, 1)
+                if kept[0]:
+                    self.tree.fill(node, group, rows[0])
+                    self.stored.append(node)
 
     def save_states(self, slot: int, length: int) -> None:
         """Saves running states at `length` launched tokens, if that is the end of a stored page.
@@ -204,23 +252,38 @@ class KVCache:
             ):
                 page = self.pools[group].allocate(1)
                 self.tree.fill(node, group, page)
+                self.tree.keep(node)
                 self.pools[group].release(page)
                 self.stored.append(node)
                 self.copies.append((group, int(self.tables[group][slot, 0]), int(page[0])))
 
-    def trim(self, slot: int, length: int) -> None:
-        """Lets go of pages that no token after `length` reads (window groups)."""
-        for group, spec in enumerate(self.groups):
-            if spec.kind is not GroupKind.WINDOW:
-                continue
-            keep = max(0, length - spec.window + 1) // spec.page_size
-            first = int(self.first[group, slot])
-            keep = min(keep, int(self.held[group, slot]))
-            if keep > first:
-                pages = self.tables[group][slot, first:keep].copy()
-                self._note(group, slot, first, np.full(keep - first, -1, np.int32))
-                self.first[group, slot] = keep
-                self.pools[group].release(pages)
+    def trim(self, slots: np.ndarray, lengths: np.ndarray) -> None:
+        """Lets go of pages that no token after `lengths` [slots] reads (window groups). Slots are
+        distinct. Launched steps begin at `lengths` or later."""
+        late = lengths >= self.due[slots]
+        if not late.any():
+            return
+        slots, lengths = slots[late], lengths[late]
+        for group, spec in self._windows:
+            first = self.first[group, slots]
+            keep = np.maximum(lengths - spec.window + 1, 0) // spec.page_size
+            counts = np.maximum(np.minimum(keep, self.held[group, slots]) - first, 0)
+            rows = np.repeat(slots, counts)
+            if len(rows):
+                offsets = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+                columns = (np.repeat(first, counts) + offsets).astype(np.int32)
+                pages = self.tables[group][rows, columns]
+                gone = np.full(len(rows), -1, dtype=np.int32)
+                self.tables[group][rows, columns] = gone
+                self.updates.append((group, rows, columns, gone))
+                self.first[group, slots] += counts.astype(np.int32)
+                self.pools[group].release(*np.unique(pages, return_counts=True))  # may be shared
+        self._set_due(slots)
+
+    def _set_due(self, slots: np.ndarray) -> None:
+        for at, (group, spec) in enumerate(self._windows):
+            due = (self.first[group, slots] + 1) * spec.page_size + spec.window - 1
+            self.due[slots] = np.minimum(self.due[slots], due) if at else due
 
     def close(self, slot: int) -> None:
         """Takes everything back from a slot. What is in the tree stays there."""
@@ -229,6 +292,7 @@ class KVCache:
             pool.release(self.tables[group][slot, first:held].copy())
             self.tables[group][slot, :held] = -1
             self.held[group, slot] = self.first[group, slot] = 0
+        self.due[slot] = _NEVER
         self.tree.released(self.ends[slot])
         self.ends[slot] = None
 
@@ -255,6 +319,15 @@ class KVCache:
                 np.add.at(owners, live, 1)
             pool.check(owners)
 
+    def check_reads(self, slots: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> None:
+        """Asserts that slots hold all pages that a launched step reads, which computes their tokens
+        starts to ends."""
+        for group, spec in enumerate(self.groups):
+            if self._is_paged(group):
+                reads = np.maximum(starts - spec.window + 1, 0) if spec.window else 0 * starts
+                assert (self.first[group, slots] * spec.page_size <= reads).all()
+                assert (self.held[group, slots] * spec.page_size >= ends).all()
+
     def _is_paged(self, group: int) -> bool:
         return self.groups[group].kind is not GroupKind.STATE
 
@@ -267,11 +340,16 @@ class KVCache:
 
     def _reused(self, group: int, path: Sequence[Node]) -> np.ndarray:
         """Pages of a matched path that a request behind it reads."""
-        length = len(path) * self.tree.page
-        skip = self.tree.rules[group].first_needed(length) // self.tree.page
-        held = [n.pages[group] for n in (path[skip:] if self._is_paged(group) else path[-1:])]
+        rule, depth = self.tree.rules[group], len(path)
+        held = [node.pages[group] for node in path[depth - rule.needed(depth) :]] if path else []
         pages = [p for p in held if p is not None]
-        return np.concatenate(pages) if pages else np.empty(0, dtype=np.int32)
+        if not pages:
+            return np.empty(0, dtype=np.int32)
+        found = np.concatenate(pages)
+        if not self._is_paged(group):
+            return found
+        first = rule.first_needed(depth * self.tree.page) // self.groups[group].page_size
+        return found[first - depth * self._per_node(group) :]
 
     def _rows(self, slot: int, group: int, first: int, count: int) -> tuple[np.ndarray, np.ndarray]:
         """The slot's pages of `count` tree pages, and which of them the tree can have: not those

@@ -20,3 +20,8 @@ class Node:
         self.used = 0
         self.priority = 0
         self.alive = True
+
+    @property
+    def empty(self) -> bool:
+        """Whether it holds no page of any group."""
+        return all(pages is None for pages in self.pages)

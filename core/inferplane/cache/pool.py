@@ -27,6 +27,11 @@ class PagePool:
         """Free pages, and cached ones that could be evicted."""
         return self.free + self.evictable
 
+    @property
+    def in_use(self) -> int:
+        """Pages that requests hold."""
+        return self.size - self.available
+
     def allocate(self, count: int, after: int = -1, room: int = 0) -> np.ndarray:
         """`count` free pages, int32, each with one reference. The caller checks `free` first.
 
@@ -90,9 +95,10 @@ class PagePool:
         self.evictable -= int(np.count_nonzero(self.cached[pages] & (self.refs[pages] == 1)))
         self.refs[pages] += 1
 
-    def release(self, pages: np.ndarray) -> None:
-        """One reference less each; pages without any are free again."""
-        self.refs[pages] -= 1
+    def release(self, pages: np.ndarray, times: np.ndarray | int = 1) -> None:
+        """One reference less each, or `times` [pages]; pages without any are free again. They are
+        distinct."""
+        self.refs[pages] -= times
         left = self.refs[pages]
         assert (left >= 0).all(), "a page was released more often than acquired"
         self.evictable += int(np.count_nonzero((left == 1) & self.cached[pages]))

@@ -29,6 +29,10 @@ class Rule:
         """The first token whose page a request that resumes at `length` reads."""
         return 0
 
+    def needed(self, depth: int) -> int:
+        """Nodes at the end of a path of `depth` whose pages a request that resumes there reads."""
+        return depth - self.first_needed(depth * self.page) // self.page
+
 
 class WindowRule(Rule):
     """Only the pages that the next token's window reaches into are needed."""
@@ -40,8 +44,7 @@ class WindowRule(Rule):
         best = 0
         for at, node in enumerate(path, 1):
             present = present + 1 if node.pages[self.group] is not None else 0
-            needed = at - self.first_needed(at * self.page) // self.page
-            if present >= needed:
+            if present >= self.needed(at):
                 best = at
         return path[:best]
 
@@ -61,6 +64,9 @@ class StateRule(Rule):
 
     def first_needed(self, length: int) -> int:
         return length
+
+    def needed(self, depth: int) -> int:
+        return 1
 
 
 def rule_for(kind: GroupKind, group: int, page: int, window: int) -> Rule:

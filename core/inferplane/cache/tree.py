@@ -16,6 +16,7 @@ import numpy as np
 from .node import Node
 from .pool import PagePool
 from .rules import Rule
+from .thinned import Thinned
 
 
 class PrefixTree:
@@ -30,6 +31,7 @@ class PrefixTree:
         self._clock = count(1)
         self._leaves: list[tuple[int, int, int, Node]] = []  # heap; stale entries are skipped
         self._serial = count()
+        self._thinned = {g: Thinned(pools[g].size) for g, rule in enumerate(rules) if rule.sparse}
 
     def root(self, namespace: str) -> Node:
         if namespace not in self.roots:
@@ -81,7 +83,8 @@ class PrefixTree:
         for pool, (rows, kept) in zip(self.pools, pages, strict=True):
             pool.cache(rows[kept].ravel())
             held.append([row if keep else None for row, keep in zip(rows, kept, strict=True)])
-        nodes, now = [], next(self._clock)
+        nodes: list[Node] = []
+        now = next(self._clock)
         for key, *own in zip(keys, *held, strict=True):
             node = Node(key, parent, 0)
             node.pages, node.used, node.priority = own, now, priority
@@ -89,12 +92,29 @@ class PrefixTree:
             nodes.append(node)
             parent = node
         self.nodes += len(nodes)
+        for group, thinned in self._thinned.items():
+            rows, kept = pages[group]
+            thinned.add(nodes, rows, kept, priority)
         return nodes
 
     def fill(self, node: Node, group: int, pages: np.ndarray) -> None:
         """Gives a node the pages of one group."""
         self.pools[group].cache(pages)
         node.pages[group] = pages.copy()
+        self._thinned[group].add([node], pages[None], np.ones(1, dtype=bool), node.priority)
+
+    def keep(self, node: Node) -> None:
+        """A request may well resume behind this node: what it reads then goes later than what lies
+        further up, where a resumption is unlikely."""
+        now = next(self._clock)
+        for group, thinned in self._thinned.items():
+            at: Node | None = node
+            for _ in range(self.rules[group].needed(node.depth)):
+                assert at is not None
+                held = at.pages[group]
+                if held is not None:
+                    thinned.keep(held, at.priority, now)
+                at = at.parent
 
     def released(self, node: Node | None) -> None:
         """A request let go of the path that ends here: its end may be evictable now."""
@@ -115,10 +135,13 @@ class PrefixTree:
     def evict(self, group: int, wanted: int) -> None:
         """Frees pages of `group` until `wanted` are free or nothing more can go.
 
-        First whole leaves, low priority and long unused first; then pages inside of the tree that
-        their group's rule can do without; then idle nodes above busy ones, with all below them.
+        Of a sparse group only its own pages go, and the nodes stay for the others. Else whole
+        leaves, low priority and long unused first; then idle nodes above busy ones, with all below.
         """
         pool = self.pools[group]
+        if self.rules[group].sparse:
+            self._thin(group, wanted)
+            return
         while pool.free < wanted and self._leaves:
             priority, used, _, node = heapq.heappop(self._leaves)
             if not node.alive or node.children or self._busy(node):
@@ -127,30 +150,38 @@ class PrefixTree:
                 self.released(node)
                 continue
             self.remove(node)
-        if pool.free < wanted and self.rules[group].sparse:
-            self._thin(group, wanted)
         if pool.free < wanted and pool.evictable:
             self._cut(group, wanted)
 
     def _cut(self, group: int, wanted: int) -> None:
         """A request that computed a page itself, beside one that was cached, may have stored its
-        next pages below the cached one: then an idle node has busy children."""
+        next pages below the cached one, or its pages of another group in the same node: then idle
+        pages are in a busy node, or above one."""
+        pool = self.pools[group]
         for node in sorted(self.walk(), key=lambda n: (n.priority, n.used)):
-            if self.pools[group].free >= wanted:
+            if pool.free >= wanted:
                 return
-            if node.alive and not self._busy(node):
+            held = node.pages[group]
+            if node.alive and held is not None and bool((pool.refs[held] == 1).any()):
                 self.remove(node)
 
     def _thin(self, group: int, wanted: int) -> None:
-        """Takes the group's pages out of inner nodes, oldest first; the nodes stay for others."""
-        pool = self.pools[group]
-        nodes = [n for n in self.walk() if n.pages[group] is not None]
-        for node in sorted(nodes, key=lambda n: (n.priority, n.used)):
+        pool, thinned = self.pools[group], self._thinned[group]
+        idle = np.flatnonzero(pool.cached & (pool.refs == 1))
+        for page in thinned.first(idle, wanted - pool.free).tolist():
             if pool.free >= wanted:
                 return
-            pages = node.pages[group]
-            if pages is not None and (pool.refs[pages] == 1).any():  # a window may end inside
+            if pool.cached[page]:  # it did not go with another page of its node
+                node = thinned.owners[page]
                 self._empty(node, group)
+                self._prune(node)
+
+    def _prune(self, node: Node) -> None:
+        """Takes out the end of a path that holds nothing any more."""
+        while node.parent is not None and not node.children and node.empty:
+            parent = node.parent
+            self.remove(node)
+            node = parent
 
     def _busy(self, node: Node) -> bool:
         return any(

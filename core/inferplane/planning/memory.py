@@ -11,11 +11,13 @@ from inferplane.errors import UserError
 from inferplane.spec import GiB, KVGroup, MemoryInfo, MiB, dtype_bytes
 
 from .effective import Effective
+from .pages import Demand, capacity, given, held, share
 
 
 @dataclass(frozen=True, slots=True)
 class KVBudget:
-    """pages: of each group. token_bytes: of one token over all layers. tokens: that fit.
+    """pages: of each group. token_bytes: of one token over all layers. tokens: that fit, in full
+    groups where there are some: window groups need room for windows only.
 
     workspace: set aside for activations. max_model_len: after shrinking to what fits.
     """
@@ -38,17 +40,14 @@ def kv_budget(
     """Raises UserError, with the numbers, when not even one page a request fits."""
     token_bytes = sum(group.page_bytes / group.page_size for group in groups)
     workspace = workspace_bytes(effective, config)
+    demand = _demand(effective)
     if effective["num_pages"] is not None:
-        pages, source = [effective["num_pages"]] * len(groups), "num-pages"
+        pages, source = given(groups, demand, effective["num_pages"]), "num-pages"
     else:
         room, source = _room(effective, memory, weight_bytes + workspace)
-        # more than every slot at full length is of no use without a prefix cache
-        useful = effective["max_num_seqs"] * effective["max_model_len"]
-        if effective["enable_prefix_caching"]:
-            useful *= 2
-        tokens = min(int(room / token_bytes), useful)
-        pages = [tokens // group.page_size for group in groups]
-    tokens = min(count * group.page_size for count, group in zip(pages, groups, strict=True))
+        pages = share(groups, demand, room)
+    most = capacity(groups, pages)
+    tokens = most if most is not None else min(held(groups, pages))
     if tokens < 2:
         raise UserError(
             f"no memory is left for KV: {memory.total_bytes / GiB:.1f} GiB in all, of which "
@@ -57,12 +56,22 @@ def kv_budget(
             "raise --memory-fraction, or set --kv-memory"
         )
     return KVBudget(
-        tuple(pages),
+        pages,
         token_bytes,
         tokens,
         workspace,
-        _length(effective, tokens),
+        _length(effective, most),
         source,
+    )
+
+
+def _demand(effective: Effective) -> Demand:
+    launched = 2 if effective["overlap"] else 1
+    return Demand(
+        requests=effective["max_num_seqs"],
+        length=effective["max_model_len"],
+        uncommitted=launched * effective["max_num_batched_tokens"],
+        prefixes=effective["enable_prefix_caching"],
     )
 
 
@@ -75,9 +84,9 @@ def _room(effective: Effective, memory: MemoryInfo, taken: int) -> tuple[int, st
     return max(0, min(share, free) - taken), source
 
 
-def _length(effective: Effective, tokens: int) -> int:
+def _length(effective: Effective, tokens: int | None) -> int:
     length: int = effective["max_model_len"]
-    if length <= tokens:
+    if tokens is None or length <= tokens:
         return length
     source = effective.values["max_model_len"].source
     if source in ("checkpoint", "default"):

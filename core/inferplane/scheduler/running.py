@@ -49,6 +49,12 @@ class Running:
         self.new.append(row)
         return slot
 
+    def cut(self, slot: int, count: int) -> int:
+        """Of `count` new tokens those that window groups have pages for, and one at least. A page
+        is left for each other row: what lies behind a window comes back with every commit."""
+        room = self.cache.reach(slot, len(self.slots.order) - 1) - int(self.slots.scheduled[slot])
+        return max(1, min(count, room))
+
     def preempt(self, slot: int) -> None:
         """Back to the queue. What was computed stays in the tree while there is space, so that
         recomputing may find it."""

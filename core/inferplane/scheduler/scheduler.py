@@ -42,7 +42,6 @@ class Scheduler:
         self.running = Running(cache, self.slots, self.waiting, self.pace)
         self.launched: list[tuple[Batch, list[Node]]] = []  # with what each put into the tree
         self._starved = False
-        self._windows = any(group.window for group in cache.groups)
         self._step = 0
         self._arrivals = 0
 
@@ -134,7 +133,7 @@ class Scheduler:
             todo = self._todo(slot)
             if slot in busy or todo < 1 or left < 1 or not self.slots.alive[slot]:
                 continue
-            count = min(todo, left)
+            count = self.running.cut(slot, min(todo, left))
             keep = busy | {s for s, _ in chunks} | {slot}
             while not self._reserve(slot, count):
                 self._starved = True
@@ -158,7 +157,8 @@ class Scheduler:
         request = slots.requests[slot]
         assert request is not None
         known = min(length, int(slots.known[slot]))  # what a launched step yields is not known yet
-        self.cache.store(slot, slots.tokens[slot, :known], -request.priority)
+        whole = known == slots.known[slot]  # the prompt
+        self.cache.store(slot, slots.tokens[slot, :known], -request.priority, whole)
         return True
 
     def _admit(self, left: int) -> list[tuple[int, int]]:
@@ -173,7 +173,7 @@ class Scheduler:
                 break
             self.waiting.pop()
             slot = self.running.take(request, path)
-            count = min(self._todo(slot), left)
+            count = self.running.cut(slot, min(self._todo(slot), left))
             if not self._reserve(slot, count):
                 self.running.preempt(slot)
                 break
@@ -241,9 +241,7 @@ class Scheduler:
         slots.computed[ids[live]] += batch.counts[live]
         outputs = wrong + self._append(batch, result, live)
         self._replan(batch, result, live)
-        if self._windows:
-            for slot in ids[slots.alive[ids]].tolist():
-                self.cache.trim(slot, int(slots.computed[slot]))
+        self.cache.trim(ids, slots.computed[ids])
         self.running.reclaim()
         if self.pace.tried:
             self.pace.passed(batch.tokens)
@@ -392,6 +390,8 @@ class Scheduler:
         assert sorted(slots.order) == [s for s in busy if slots.alive[s]]
         assert sorted(self.running.leaving) == [s for s in busy if not slots.alive[s]]
         assert (slots.scheduled[slots.order] <= slots.planned[slots.order]).all()
+        for batch, _ in self.launched:
+            self.cache.check_reads(batch.slots, batch.starts, batch.starts + batch.counts)
         if not busy:
             pools = self.cache.pools
             assert all(pool.available == pool.size for pool in pools), "an idle cache holds pages"

@@ -50,11 +50,14 @@ class CacheMachine(RuleBasedStateMachine):
             row.done = row.end = self.cache.open(slot, path, namespace, priority)
             assert row.done < len(row.tokens)
             self.rows[slot] = row
-            self.reserve(slot, 8)
+            self.reserve(slot, 8, cut=True)
+            assert self.rows[slot].reserved, "what fits has pages for its first chunk"
 
-    def reserve(self, slot, count):
+    def reserve(self, slot, count, cut):
         row = self.rows[slot]
         end = min(row.done + count, len(row.tokens))
+        if cut:
+            end = min(end, max(self.cache.reach(slot), row.done + 1))
         before = self.cache.held[:, slot].copy()
         self.cache.save_states(slot, row.done)
         if not self.cache.extend(slot, end, room=4):
@@ -65,14 +68,14 @@ class CacheMachine(RuleBasedStateMachine):
         row.end, row.reserved = end, True
 
     @precondition(lambda self: self.idle())
-    @rule(pick=PICK, count=st.sampled_from([1, 3, 4, 4, 8]), token=TOKEN)
-    def chunk(self, pick, count, token):
+    @rule(pick=PICK, count=st.sampled_from([1, 3, 4, 4, 8]), cut=st.booleans(), token=TOKEN)
+    def chunk(self, pick, count, cut, token):
         """A part of a prompt, or one more token behind it."""
         slot = self.idle()[pick % len(self.idle())]
         row = self.rows[slot]
         if row.done == len(row.tokens):
             row.tokens.append(token)
-        self.reserve(slot, count)
+        self.reserve(slot, count, cut)
 
     @precondition(lambda self: self.decoding())
     @rule(token=TOKEN)
@@ -101,7 +104,7 @@ class CacheMachine(RuleBasedStateMachine):
             self.memory.check(slot, row)
             self.memory.step_states(slot, row)
             row.done, row.reserved = row.end, False
-            self.cache.trim(slot, row.done)
+            self.cache.trim(np.array([slot]), np.array([row.done]))
         self.cache.stored = []
 
     @precondition(lambda self: self.stepping())
@@ -235,7 +238,7 @@ def test_without_prefix_caching_nothing_is_kept():
 
 
 def test_capacity_is_what_the_smallest_group_holds():
-    assert KVCache(MIXED, SLOTS, LONGEST).capacity == 40
+    assert KVCache(MIXED, SLOTS, LONGEST).capacity == 48
 
 
 def test_the_tree_page_is_the_least_common_multiple():
@@ -269,7 +272,7 @@ def test_trim_frees_pages_behind_the_window():
     cache = KVCache([CacheGroup(kind=GroupKind.WINDOW, page_size=4, pages=9, window=5)], 1, LONGEST)
     cache.open(0, [])
     cache.extend(0, 16)
-    cache.trim(0, 16)  # the next token reads 12 to 16
+    cache.trim(np.array([0]), np.array([16]))  # the next token reads 12 to 16
     assert cache.tables[0][0, :4].tolist()[:3] == [-1, -1, -1]
     assert cache.pools[0].free == 8
 

@@ -20,6 +20,7 @@ from inferplane.cache.manager import KVCache
 from inferplane.scheduler.policy import POLICIES
 from inferplane.scheduler.request import Finish, Request
 from inferplane.scheduler.scheduler import Scheduler
+from inferplane.spec import GroupKind
 
 pytestmark = pytest.mark.ci(platforms=["cpu"], suite="property", est_seconds=6)
 
@@ -41,7 +42,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.scheduler = Scheduler(
             cache, POLICIES[policy](), max_seqs=SLOTS, budget=budget, max_length=LONGEST
         )
-        self.budget = budget
+        self.budget, self.depth = budget, depth
         self.longest = min(LONGEST, cache.capacity)
         self.loop = Loop(self.scheduler, FakeExecutor(GROUPS[groups], SLOTS, LONGEST), depth)
         self.wanted: dict[str, list[int]] = {}
@@ -130,6 +131,14 @@ class SchedulerMachine(RuleBasedStateMachine):
     def everything_adds_up(self):
         self.scheduler.check_invariants()
         assert self.loop.executor.most_tokens <= self.budget
+
+    @invariant()
+    def a_window_holds_no_more_than_it_reads_and_what_steps_add(self):
+        cache = self.scheduler.cache
+        for group, spec in enumerate(cache.groups):
+            if spec.kind is GroupKind.WINDOW:
+                most = spec.window_pages + -(-self.depth * self.budget // spec.page_size)
+                assert (cache.held[group] - cache.first[group] <= most).all()
 
     @invariant()
     def tokens_so_far_are_right(self):
