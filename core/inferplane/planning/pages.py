@@ -46,12 +46,13 @@ def window_pages(group: KVGroup) -> int:
 def share(groups: Sequence[KVGroup], demand: Demand, room: int) -> tuple[int, ...]:
     """Pages of each group that fit into `room` bytes together."""
 
-    def needed(tokens: int) -> int:
-        pages = _pages(groups, demand, tokens, scarce=True)
+    def needed(tokens: int, scarce: bool = True) -> int:
+        pages = _pages(groups, demand, tokens, scarce)
         return sum(count * group.page_bytes for count, group in zip(pages, groups, strict=True))
 
-    tokens = bisect_right(range(demand.tokens + 1), room, key=needed) - 1
-    return _pages(groups, demand, max(0, tokens), scarce=True)
+    tokens = max(0, bisect_right(range(demand.tokens + 1), room, key=needed) - 1)
+    scarce = tokens < demand.tokens or needed(tokens, scarce=False) > room
+    return _pages(groups, demand, tokens, scarce)
 
 
 def given(groups: Sequence[KVGroup], demand: Demand, count: int) -> tuple[int, ...]:

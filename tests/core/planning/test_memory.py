@@ -25,17 +25,19 @@ SETTINGS = {
     "max_num_batched_tokens": 64,
     "max_model_len": 1 << 20,
     "enable_prefix_caching": True,
+    "overlap": False,
 }
 
 
-def group(index: int = 0, layers: int = 2, page: int = 16) -> KVGroup:
+def group(index: int = 0, layers: int = 2, page: int = 16, window: int = 0) -> KVGroup:
     """A token of one layer takes 2 x 2 heads x 8 x 4 bytes = 128 bytes."""
     return KVGroup(
         index=index,
-        name="full",
-        kind=GroupKind.FULL,
+        name="group",
+        kind=GroupKind.WINDOW if window else GroupKind.FULL,
         layers=tuple(range(layers)),
         layout=standard_layout(attention(page_size=page)),
+        window=window,
     )
 
 
@@ -107,3 +109,23 @@ def test_a_length_that_nobody_asked_for_shrinks():
 def test_a_length_that_a_user_asked_for_is_refused():
     with pytest.raises(UserError, match="max-model-len is 1048576, the KV cache holds 160 tokens"):
         budget(num_pages=10, users=("max_model_len",))
+
+
+def test_a_window_does_not_bound_the_length():
+    found = budget([group(0), group(1, window=64)], num_pages=1000)
+    assert (found.tokens, found.max_model_len) == (16_000, 16_000)
+    assert found.pages[1] < 100
+
+
+def test_with_windows_alone_the_length_is_the_one_asked_for():
+    found = budget([group(window=64)], num_pages=10, users=("max_model_len",))
+    assert (found.pages, found.tokens, found.max_model_len) == ((10,), 160, 1 << 20)
+
+
+def test_a_window_that_has_no_room_bounds_the_length():
+    assert budget([group(window=64)], num_pages=4).max_model_len == 64
+
+
+def test_steps_that_overlap_add_to_a_window():
+    one, two = (budget([group(window=64)], overlap=overlap) for overlap in (False, True))
+    assert two.pages[0] - one.pages[0] == 64 // 16  # max_num_batched_tokens
