@@ -94,6 +94,7 @@ FREE_TESTS = {
     "models/test_greedy_mixtures.py",
     "models/test_parity.py",
     "models/test_published.py",
+    "models/test_windows.py",
     "reference/test_ops.py",
     "runner/test_capture.py",
     "server/test_faults.py",

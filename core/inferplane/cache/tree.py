@@ -104,13 +104,14 @@ class PrefixTree:
         self._thinned[group].add([node], pages[None], np.ones(1, dtype=bool), node.priority)
 
     def keep(self, node: Node) -> None:
-        """A request may well resume behind this node: what it reads then goes later than what lies
-        further up, where a resumption is unlikely."""
+        """A request may well resume behind this node, or one before it, since its last token is to
+        be computed: what it reads goes later than what lies further up."""
         now = next(self._clock)
         for group, thinned in self._thinned.items():
             at: Node | None = node
-            for _ in range(self.rules[group].needed(node.depth)):
-                assert at is not None
+            for _ in range(self.rules[group].needed(node.depth) + 1):
+                if at is None:
+                    break
                 held = at.pages[group]
                 if held is not None:
                     thinned.keep(held, at.priority, now)

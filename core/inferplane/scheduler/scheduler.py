@@ -157,8 +157,8 @@ class Scheduler:
         request = slots.requests[slot]
         assert request is not None
         known = min(length, int(slots.known[slot]))  # what a launched step yields is not known yet
-        whole = known == slots.known[slot]  # the prompt
-        self.cache.store(slot, slots.tokens[slot, :known], -request.priority, whole)
+        last = known + self.cache.tree.page > slots.known[slot]  # what follows fills no page
+        self.cache.store(slot, slots.tokens[slot, :known], -request.priority, last)
         return True
 
     def _admit(self, left: int) -> list[tuple[int, int]]:
