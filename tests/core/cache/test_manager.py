@@ -277,6 +277,133 @@ def test_trim_frees_pages_behind_the_window():
     assert cache.pools[0].free == 8
 
 
+WINDOW = CacheGroup(kind=GroupKind.WINDOW, page_size=4, pages=9, window=5)
+
+
+class TestWindows:
+    def cache(self, *groups: CacheGroup, slots: int = 2) -> KVCache:
+        return KVCache(groups or (ROOMY[0], WINDOW), slots, 100)
+
+    def trim(self, cache: KVCache, slot: int, length: int) -> None:
+        cache.trim(np.array([slot]), np.array([length]))
+
+    def chunks(self, cache: KVCache, text: list[int], size: int) -> list[int]:
+        """Computes a text in chunks; gives the window's pages in use behind each of them."""
+        path = cache.match(tokens(text))
+        done, used = cache.open(0, path), []
+        while done < len(text):
+            done = min(done + size, len(text))
+            assert cache.extend(0, done)
+            cache.store(0, tokens(text[:done]), resumable=done == len(text))
+            self.trim(cache, 0, done)
+            used.append(cache.pools[1].in_use)
+        cache.close(0)
+        return used
+
+    @pytest.mark.parametrize(
+        ("window", "page", "pages"), [(1, 4, 1), (2, 4, 2), (5, 4, 2), (6, 4, 3), (24, 16, 3)]
+    )
+    def test_pages_of_a_window(self, window, page, pages):
+        group = CacheGroup(kind=GroupKind.WINDOW, page_size=page, pages=99, window=window)
+        assert group.window_pages == pages
+
+    def test_do_not_bound_the_length(self):
+        assert self.cache(ROOMY[0], WINDOW).capacity == 2000
+        assert self.cache(WINDOW).capacity > 1 << 30
+
+    def test_with_too_few_pages_for_one_do(self):
+        small = CacheGroup(kind=GroupKind.WINDOW, page_size=4, pages=5, window=24)
+        assert self.cache(ROOMY[0], small).capacity == 20
+
+    def test_a_text_longer_than_the_pool_runs_through(self):
+        used = self.chunks(self.cache(), PREFIX * 6, 8)
+        assert len(used) == 12
+        assert max(used) <= 2
+
+    def test_nothing_is_let_go_before_it_is_due(self):
+        cache = self.cache()
+        cache.open(0, [])
+        cache.extend(0, 16)
+        for length in range(8):  # the next token reads 7 - 4 at most
+            self.trim(cache, 0, length)
+        assert cache.pools[1].in_use == 4
+        self.trim(cache, 0, 8)
+        assert cache.pools[1].in_use == 3
+
+    def test_rows_let_go_of_a_page_that_they_share(self):
+        cache = self.cache()
+        run(cache, 1, PREFIX[:9])
+        for slot in range(2):
+            cache.open(slot, cache.match(tokens(PREFIX[:9])))
+            cache.extend(slot, 20)
+        cache.trim(np.array([0, 1]), np.array([20, 20]))
+        cache.check()
+        assert cache.pools[1].in_use == 2
+
+    def test_only_pages_that_are_read_are_taken_of_a_larger_node(self):
+        small = CacheGroup(kind=GroupKind.WINDOW, page_size=1, pages=20, window=3)
+        cache = self.cache(ROOMY[0], small)
+        run(cache, 0, PREFIX[:9])
+        cache.open(0, cache.match(tokens(PREFIX[:9])))
+        assert cache.pools[1].in_use == 2  # 6 and 7
+
+    def test_reach_leaves_pages_for_others(self):
+        cache = self.cache()
+        cache.open(0, [])
+        cache.extend(0, 8)
+        assert (cache.reach(0), cache.reach(0, 3), cache.reach(1)) == (36, 24, 28)
+
+    def test_a_request_fits_if_its_windows_do(self):
+        cache = self.cache()
+        assert cache.fits([], 90, spare=7)
+        assert not cache.fits([], 90, spare=8)
+
+    def test_a_prefix_without_its_last_pages_is_matched_up_to_where_they_are(self):
+        cache = self.cache()
+        run(cache, 0, PREFIX)
+        path = cache.match(tokens(PREFIX * 2))
+        cache.tree._empty(path[-1], 1)
+        assert len(cache.match(tokens(PREFIX * 2))) == len(path) - 1
+
+    def test_pages_that_went_are_filled_by_who_computes_them_again(self):
+        cache = self.cache()
+        run(cache, 0, PREFIX)
+        cache.tree.evict(1, 9)
+        assert cache.match(tokens(PREFIX * 2)) == []
+        full = cache.pools[0].evictable
+        run(cache, 0, PREFIX)
+        assert len(cache.match(tokens(PREFIX * 2))) == 4
+        assert cache.pools[0].evictable == full  # those were there
+        cache.check()
+
+    def test_what_a_failed_step_filled_is_forgotten(self):
+        cache = self.cache()
+        run(cache, 0, PREFIX)
+        cache.tree.evict(1, 9)
+        cache.stored = []
+        cache.open(0, [])
+        cache.extend(0, 16)
+        cache.store(0, tokens(PREFIX))
+        cache.forget(cache.stored)
+        assert cache.match(tokens(PREFIX * 2)) == []
+
+    def test_the_end_of_a_long_text_outlives_its_middle(self):
+        cache = self.cache()
+        text = list(range(80))
+        self.chunks(cache, text, 8)
+        self.chunks(cache, [1, *range(40)], 8)  # more than what is left of the pool
+        assert len(cache.match(tokens(text))) == 19
+
+    def test_a_slot_does_not_lose_pages_of_another_request_before_it(self):
+        cache = self.cache()
+        self.chunks(cache, list(range(40)), 8)
+        cache.open(0, [])
+        self.trim(cache, 0, 0)
+        assert cache.due[0] == 8
+        cache.close(0)
+        assert cache.due[0] > 1 << 30
+
+
 def test_forget_takes_a_failed_step_out_of_the_tree():
     cache = KVCache(FULL, 1, LONGEST)
     cache.open(0, [])

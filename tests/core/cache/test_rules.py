@@ -61,6 +61,21 @@ def test_the_first_token_that_is_read_again(rule, first):
     assert rule.first_needed(10) == first
 
 
+@pytest.mark.parametrize(
+    ("rule", "nodes"),
+    [
+        (Rule(0, PAGE), 5),
+        (WindowRule(0, PAGE, 1), 0),
+        (WindowRule(0, PAGE, 5), 1),
+        (WindowRule(0, PAGE, 6), 2),
+        (WindowRule(0, PAGE, 99), 5),
+        (StateRule(0, PAGE), 1),
+    ],
+)
+def test_the_nodes_that_a_resumption_reads(rule, nodes):
+    assert rule.needed(5) == nodes
+
+
 def test_a_window_longer_than_the_prefix_reads_all():
     assert WindowRule(0, PAGE, 99).first_needed(10) == 0
 

@@ -174,6 +174,48 @@ class TestEviction:
         assert node.pages == [None]
         assert forest.pools[0].free == 15
 
+    def test_of_a_window_leaves_the_other_groups_alone(self):
+        forest = Forest(WindowRule(0, 2, 2), Rule(1, 2))
+        (node,) = forest.store(A)
+        forest.evict()
+        assert node.alive
+        assert [pool.free for pool in forest.pools] == [16, 15]
+
+    def test_of_a_window_spares_what_a_resumption_reads(self):
+        forest = Forest(WindowRule(0, 2, 2), Rule(1, 2))
+        first, *ends = forest.store(A, B, C)
+        forest.tree.keep(ends[-1])
+        other = forest.store(D)[0]
+        forest.evict(2)
+        assert [node.pages[0] is None for node in (first, other)] == [True, True]
+        assert all(node.pages[0] is not None for node in ends)
+
+    def test_of_windows_alone_takes_out_what_holds_nothing(self):
+        forest = Forest(WindowRule(0, 2, 2))
+        first, second = forest.store(A, B)
+        forest.tree.keep(second)
+        forest.evict(2)
+        assert (first.alive, second.alive, forest.tree.nodes) == (False, False, 0)
+
+    def test_of_windows_alone_keeps_the_way_to_what_is_there(self):
+        forest = Forest(WindowRule(0, 2, 2))
+        path = forest.store(A, B, C)
+        forest.tree.keep(path[-1])
+        forest.evict()
+        assert [node.pages[0] is None for node in path] == [True, False, False]
+        assert forest.match(A, B, C) == path
+
+    def test_an_idle_page_in_a_node_that_is_busy_in_another_group_can_be_had(self):
+        """A request that computed a page again filled the window's page that had gone."""
+        forest = Forest(Rule(0, 2), WindowRule(1, 2, 2))
+        (node,) = forest.store(A)
+        forest.pools[1].acquire(node.pages[1])
+        used = node.pages[1]
+        forest.evict()
+        assert not node.alive
+        assert forest.pools[0].free == 16
+        assert forest.pools[1].refs[used].tolist() == [1]
+
     def test_frees_all_groups_of_a_leaf(self):
         forest = Forest(Rule(0, 2), Rule(1, 2))
         forest.store(A)

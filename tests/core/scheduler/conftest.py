@@ -26,7 +26,7 @@ def make_request() -> Callable[..., Request]:
 
 @pytest.fixture
 def make_loop() -> Callable[..., Loop]:
-    """pages: of one full group with 4 tokens a page."""
+    """pages: of one full group with 4 tokens a page. window: a second group."""
 
     def make(
         pages: int = 40,
@@ -36,8 +36,10 @@ def make_loop() -> Callable[..., Loop]:
         longest: int = 40,
         depth: int = 1,
         yields: Any = (1,),
+        window: CacheGroup | None = None,
     ) -> Loop:
         groups = [CacheGroup(kind=GroupKind.FULL, page_size=4, pages=pages)]
+        groups += [window] if window else []
         scheduler = Scheduler(
             KVCache(groups, slots, longest),
             POLICIES[policy](),

@@ -7,8 +7,10 @@ import pytest
 from tests.fakes.executor import expected, next_token
 
 from inferplane.batch import StepResult
+from inferplane.cache.manager import CacheGroup
 from inferplane.errors import UserError
 from inferplane.scheduler.request import Finish
+from inferplane.spec import GroupKind
 
 pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=2)
 
@@ -420,6 +422,63 @@ class TestSeveralTokensAStep:
         result = StepResult(tokens=np.array([7, 8], np.int32), counts=np.array([0, 2], np.int32))
         (output,) = loop.scheduler.commit(result)
         assert (output.id, output.tokens) == ("b", [7, 8])
+
+
+class TestWindows:
+    """A full group with 4 tokens a page and one with a window of 6, 2 tokens a page: 4 pages."""
+
+    def loop(self, make_loop, window_pages: int, **options):
+        window = CacheGroup(kind=GroupKind.WINDOW, page_size=2, pages=window_pages, window=6)
+        return make_loop(window=window, **options)
+
+    @pytest.mark.parametrize("depth", [1, 2])
+    @pytest.mark.parametrize("pages", [4, 5, 9])
+    def test_a_prompt_longer_than_the_pool_runs_through(
+        self, make_loop, make_request, pages, depth
+    ):
+        loop = self.loop(make_loop, pages, depth=depth, longest=80)
+        request = make_request("a", [i % 6 for i in range(60)], max_tokens=15)
+        wanted = alone(request, request.tokens.tolist(), 80)
+        loop.scheduler.add(request)
+        loop.drain()
+        assert loop.tokens["a"] == wanted
+        assert loop.scheduler.preemptions == 0
+
+    @pytest.mark.parametrize("depth", [1, 2])
+    def test_more_requests_than_windows_wait_or_run_again(self, make_loop, make_request, depth):
+        loop = self.loop(make_loop, 9, depth=depth, longest=80)
+        requests = [make_request(str(i), [i, 1, 2, 3] * i, max_tokens=20) for i in range(1, 7)]
+        wanted = {r.id: alone(r, r.tokens.tolist(), 80) for r in requests}
+        for request in requests:
+            loop.scheduler.add(request)
+        loop.drain()
+        assert loop.tokens == wanted
+
+    def test_a_chunk_leaves_a_page_for_each_other_row(self, make_loop, make_request):
+        loop = self.loop(make_loop, 12, longest=80)
+        for id in "ab":
+            loop.scheduler.add(make_request(id, [ord(id), 1], max_tokens=30))
+        loop.step()
+        loop.scheduler.add(make_request("c", list(range(50))))
+        batch = loop.scheduler.schedule()
+        assert batch.counts.tolist() == [1, 1, 2 * (12 - 4 - 2)]  # two more for each of a and b
+
+    def test_the_limit_is_that_of_the_full_group(self, make_loop, make_request):
+        loop = self.loop(make_loop, 4, pages=10, longest=80)
+        with pytest.raises(UserError, match="the limit is 40 tokens"):
+            loop.scheduler.add(make_request("a", [1] * 40))
+
+    def test_only_rows_with_a_page_to_give_back_do_work(self, make_loop, make_request):
+        loop = self.loop(make_loop, 40, longest=80, slots=4)
+        for id in "abc":
+            loop.scheduler.add(make_request(id, [ord(id)] * (3 * ord(id) % 5 + 1), max_tokens=40))
+        given = []
+        while loop.scheduler.unfinished:
+            loop.step()
+            given += [rows for g, rows, _, new in loop.scheduler.cache.updates if (new < 0).any()]
+        assert given
+        assert max(len(rows) for rows in given) <= 3
+        assert sum(map(len, given)) <= 3 * 22  # a page of 2 tokens each: no row twice for one
 
 
 def test_what_is_not_known_yet_never_becomes_a_prefix(make_loop, make_request):
