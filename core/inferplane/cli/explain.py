@@ -55,6 +55,8 @@ def _print(found: dict[str, Any]) -> None:
         f"[bold]KV[/]  {size(memory['kv_bytes_per_token'])} a token      "
         f"[bold]fits[/]  {memory['kv_tokens']:,} tokens ({memory['source']})\n"
     )
+    out.print(_groups(found["groups"]))
+    out.print()
     shown = table("op", "request", "sites", "kernel", "level", "verified", "why not the others")
     for row in found["ops"]:
         others = "\n".join(f"{r['kernel']}: {r['reason']}" for r in row["rejected"]) or "–"
@@ -75,3 +77,22 @@ def _print(found: dict[str, Any]) -> None:
     out.print("\n", settings, sep="")
     for warning in found["warnings"]:
         out.print(f"[bold]warning[/]  {warning}")
+
+
+def _groups(groups: list[dict[str, Any]]) -> Any:
+    """What each KV group has. One with a window needs pages for windows only."""
+    from .show import size, table
+
+    shown = table("KV group", "layers", "window", "page", "layout", "pages", "tokens", "memory")
+    for group in groups:
+        shown.add_row(
+            group["name"],
+            str(group["layers"]),
+            str(group["window"] or "–"),
+            str(group["page_size"]),
+            group["layout"],
+            f"{group['pages']:,}",
+            f"{group['pages'] * group['page_size']:,}",
+            size(group["pages"] * group["page_bytes"]),
+        )
+    return shown

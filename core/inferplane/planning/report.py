@@ -43,11 +43,13 @@ def report(plan: Plan) -> dict[str, Any]:
             {
                 "name": group.name,
                 "layers": len(group.layers),
+                "window": group.window,
+                "pages": pages,
                 "page_size": group.page_size,
                 "layout": group.layout.name,
                 "page_bytes": group.page_bytes,
             }
-            for group in plan.groups
+            for group, pages in zip(plan.groups, plan.budget.pages, strict=True)
         ],
         "ops": _rows(plan, certificates),
         "settings": {

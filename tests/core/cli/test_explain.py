@@ -25,6 +25,19 @@ def test_the_plan_as_json(run):
     assert plan["settings"]["dtype"] == {"value": "bf16", "source": "checkpoint"}
 
 
+def test_the_pages_of_each_group(run, changed_config):
+    folder = changed_config("qwen2-windows")
+    flags = ["--device", "cpu", "--page-size", "16", "--num-pages", "1000"]
+    flags += ["--max-num-seqs", "4", "--max-num-batched-tokens", "64"]
+    full, window = json.loads(run("explain", str(folder), "--json", *flags).stdout)["groups"]
+    assert (full["name"], full["layers"], full["window"], full["pages"]) == ("full", 1, 0, 1000)
+    assert (window["name"], window["layers"], window["window"]) == ("window24", 2, 24)
+    assert window["pages"] == 8 * 4 + 64 // 16  # windows of 24 tokens, and a step
+    shown = run("explain", str(folder), *flags).stdout
+    assert "1,000" in shown
+    assert "window24" in shown
+
+
 def test_pins_show_in_the_plan_and_as_a_warning(run):
     done = run(
         "explain", "tiny-arithmetic", "--device", "cpu", "--kernel", "linear=reference.linear"
