@@ -15,6 +15,7 @@ from math import ceil
 from inferplane.spec import GroupKind, KVGroup
 
 _WINDOWS = 4  # where memory is scarce, requests are taken to be so many windows long
+_APART = 1024  # tokens from one end of a kept prefix to the next, if that is longer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +92,8 @@ def _pages(groups: Sequence[KVGroup], demand: Demand, tokens: int, scarce: bool)
     for group in groups:
         pages = tokens // group.page_size
         if group.kind is GroupKind.WINDOW:
-            wanted = demand.window_pages(group, demand.requests * (1 + demand.prefixes))
+            ends = max(demand.requests, tokens // max(_APART, _WINDOWS * group.window))
+            wanted = demand.window_pages(group, demand.requests + ends * demand.prefixes)
             if scarce and mixed:
                 length = max(1, min(demand.length, _WINDOWS * group.window))
                 part = ceil(pages * min(1.0, group.window / length))

@@ -114,7 +114,7 @@ def test_a_length_that_a_user_asked_for_is_refused():
 def test_a_window_does_not_bound_the_length():
     found = budget([group(0), group(1, window=64)], num_pages=1000)
     assert (found.tokens, found.max_model_len) == (16_000, 16_000)
-    assert found.pages[1] < 100
+    assert found.pages[1] < 1000 // 8
 
 
 def test_with_windows_alone_the_length_is_the_one_asked_for():

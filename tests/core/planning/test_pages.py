@@ -52,8 +52,14 @@ def test_full_groups_get_what_windows_cannot_use():
 
 
 def test_a_prefix_tree_keeps_as_many_windows_again():
-    pages = share([group(), group(128)], replace(DEMAND, prefixes=True), 16 * MiB)
+    pages = given([group(), group(128)], replace(DEMAND, prefixes=True), 5 * 1024 // 16 - 1)
     assert pages[1] == 8 * (9 + 1) + 64 // 16
+
+
+def test_or_one_for_every_thousand_tokens_or_four_windows():
+    asked = replace(DEMAND, prefixes=True), 32 * 1024 // 16
+    assert given([group(), group(128)], *asked)[1] == (4 + 32) * (9 + 1) + 64 // 16
+    assert given([group(), group(512)], *asked)[1] == (4 + 16) * (33 + 1) + 64 // 16
 
 
 def test_where_memory_is_scarce_windows_get_a_quarter_of_the_tokens():
