@@ -4,6 +4,7 @@ The standard layout makes a run of consecutive pages one strided view, which fla
 in place. A context of several runs is attended run by run; the parts are joined by their
 log-sum-exp (as in FlashDecoding). The pool hands out consecutive pages where it can, so there is
 usually one run. A run that several rows read, a shared prefix, is read once for all of them.
+A sink is one more part, without a value: what it takes follows from the log-sum-exp too.
 
 Legend: N new tokens of a row, L context, H heads, K kv heads, G = H/K, D head size.
 """
@@ -120,29 +121,29 @@ class FlashAttention(AttentionKernel):
         kv_scales: torch.Tensor | None = None,
     ) -> None:
         flat = cache.view(-1, *cache.shape[2:])
-        scale = self.request.scale
+        size = self.request.out_dim
         done: dict[int, list[Part]] = {}
         for shared in plan.shared:
             self._shared(q_THD, flat, shared, done)
         for row in plan.rows:
             q_NHD, parts = q_THD[row.first : row.last], done.get(row.first, [])
             if row.last - row.first == 1:
-                self._decode(q_NHD, flat, row, out_THD, parts)
-            elif row.masked is not None:
+                out_THD[row.first] = self._decode(q_NHD, flat, row, parts, sinks_H)[..., :size]
+                continue
+            q_1HND = q_NHD.transpose(0, 1)[None]
+            if row.masked is not None:
                 slots, mask = row.masked
-                k_1KLD, v_1KLD = flat[slots].permute(1, 2, 0, 3).unsqueeze(1)
-                out_1HND = flash(
-                    q_NHD.transpose(0, 1)[None], k_1KLD, v_1KLD, attn_mask=mask, scale=scale
-                )[0]
-                out_THD[row.first : row.last] = out_1HND[0].transpose(0, 1)
+                parts = [self._attend(q_1HND, flat[slots], mask)]
             else:
-                self._prefill(q_NHD, k_TKD, v_TKD, flat, row, out_THD, parts)
+                self._prefill(q_1HND, k_TKD, v_TKD, flat, row, parts)
+            joined = join(parts, None if sinks_H is None else sinks_H[None, :, None])
+            out_THD[row.first : row.last] = joined[0].transpose(0, 1)[..., :size]
 
     def _shared(
         self, q_THD: torch.Tensor, flat: torch.Tensor, shared: Shared, done: dict[int, list[Part]]
     ) -> None:
         """All rows' queries over one run; `done` gets each row's part, in the row's own shape."""
-        kv_heads, size = flat.shape[2], q_THD.shape[-1]
+        kv_heads, size = self.request.kv_heads, q_THD.shape[-1]
         q_NKGD = q_THD[shared.tokens].view(len(shared.tokens), kv_heads, -1, size)
         q_1KXD = q_NKGD.transpose(0, 1).reshape(1, kv_heads, -1, size)
         begin, end = shared.run
@@ -165,37 +166,62 @@ class FlashAttention(AttentionKernel):
         q_1HD: torch.Tensor,
         flat: torch.Tensor,
         row: Row,
-        out_THD: torch.Tensor,
         parts: list[Part],
-    ) -> None:
-        """The G query heads of a kv head are the rows of one small matrix product."""
-        kv_heads = flat.shape[2]
+        sinks_H: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """The G query heads of a kv head are the rows of one small matrix product: [H, D]."""
+        kv_heads = self.request.kv_heads
         q_1KGD = q_1HD.view(1, kv_heads, -1, q_1HD.shape[-1])
         parts += [self._attend(q_1KGD, flat[a:b]) for a, b in row.runs]
-        out_THD[row.first] = join(parts).reshape(q_1HD.shape[1:])
+        sinks = None if sinks_H is None else sinks_H.view(1, kv_heads, -1)
+        return join(parts, sinks).reshape(q_1HD.shape[1:])
 
     def _prefill(
         self,
-        q_NHD: torch.Tensor,
+        q_1HND: torch.Tensor,
         k_TKD: torch.Tensor,
         v_TKD: torch.Tensor,
         flat: torch.Tensor,
         row: Row,
-        out_THD: torch.Tensor,
         parts: list[Part],
     ) -> None:
         """The new tokens among themselves, from the step's own k and v; then what was before."""
-        q_1HND = q_NHD.transpose(0, 1)[None]
         k_1KND = k_TKD[row.first : row.last].transpose(0, 1)[None]
         v_1KND = v_TKD[row.first : row.last].transpose(0, 1)[None]
         parts.append(flash(q_1HND, k_1KND, v_1KND, 0.0, True, scale=self.request.scale))
         parts += [self._attend(q_1HND, flat[a:b]) for a, b in row.runs]
-        out_THD[row.first : row.last] = join(parts)[0].transpose(0, 1)
 
-    def _attend(self, q: torch.Tensor, kv_L2KD: torch.Tensor) -> Part:
-        k_1KLD, v_1KLD = kv_L2KD.permute(1, 2, 0, 3).unsqueeze(1)
-        out: Part = flash(q, k_1KLD, v_1KLD, scale=self.request.scale)
+    def _attend(
+        self, q: torch.Tensor, kept: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> Part:
+        k_1KLD, v_1KLD = self._keys_and_values(kept)
+        out: Part = flash(q, k_1KLD, v_1KLD, attn_mask=mask, scale=self.request.scale)
         return out
+
+    def _keys_and_values(self, kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Out of what the cache holds of L tokens, [L, 2, K, D]; each [1, K, L, D]."""
+        k_1KLD, v_1KLD = kept.permute(1, 2, 0, 3).unsqueeze(1)
+        return k_1KLD, v_1KLD
+
+
+class LatentAttention(FlashAttention):
+    """One vector a token, [L, D], for all heads: key and, in its first elements, value. The whole
+    vector is taken as the value, since flash attention wants one size, and the rest is dropped."""
+
+    def run(
+        self,
+        q_THD: torch.Tensor,
+        k_TKD: torch.Tensor,
+        v_TKD: torch.Tensor,
+        cache: torch.Tensor,
+        plan: Plan,
+        out_THD: torch.Tensor,
+        sinks_H: torch.Tensor | None = None,
+    ) -> None:
+        super().run(q_THD, k_TKD, k_TKD, cache, plan, out_THD, sinks_H)
+
+    def _keys_and_values(self, kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return kept[None, None], kept[None, None]
 
 
 def share(rows: list[Row]) -> list[Shared]:
@@ -217,11 +243,16 @@ def share(rows: list[Row]) -> list[Shared]:
     return found
 
 
-def join(parts: list[Part]) -> torch.Tensor:
-    """Attention over a union of keys, from (output, log-sum-exp) over each part."""
-    if len(parts) == 1:
+def join(parts: list[Part], sinks: torch.Tensor | None = None) -> torch.Tensor:
+    """Attention over a union of keys, from (output, log-sum-exp) over each part.
+
+    sinks: logits that take probability, fp32, of the shape of the log-sum-exps.
+    """
+    if len(parts) == 1 and sinks is None:
         return parts[0][0]
     lse = torch.stack([part[1] for part in parts]).float()
     weights = torch.softmax(lse, dim=0)
+    if sinks is not None:
+        weights *= torch.sigmoid(lse.logsumexp(0) - sinks)
     outs = torch.stack([part[0] for part in parts])
     return (outs.float() * weights.unsqueeze(-1)).sum(0).to(outs.dtype)

@@ -1,5 +1,6 @@
 """The CPU's paged attention against the reference, over drawn shapes and page tables."""
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferplane.platforms.cpu.attention import FlashAttention
-from inferplane.platforms.cpu.native import supports
+from inferplane.platforms.cpu import supports
+from inferplane.platforms.cpu.attention import FlashAttention, LatentAttention
+from inferplane.platforms.cpu.native import supports as native
 from inferplane.platforms.cpu.native.attention import NativeAttention
 from inferplane.platforms.cpu.native.build import details
 from inferplane.reference.attention import Attention
@@ -44,8 +46,11 @@ class Case:
     scatter: float = 0.0
     seed: int = 0
     shared: int = 0  # leading pages that all rows have in common
+    sinks: bool = False
+    value_dim: int = 0  # of latent vectors, 0 for keys and values
 
     def request(self) -> AttentionRequest:
+        kind = GroupKind.WINDOW if self.window else GroupKind.FULL
         return AttentionRequest(
             device=PROPS,
             heads=self.heads,
@@ -55,8 +60,10 @@ class Case:
             kv_dtype=self.dtype,
             page_size=self.page,
             scale=self.head_dim**-0.5,
-            kind=GroupKind.WINDOW if self.window else GroupKind.FULL,
+            kind=GroupKind.LATENT if self.value_dim else kind,
             window=self.window,
+            sinks=self.sinks,
+            value_dim=self.value_dim,
         )
 
 
@@ -77,9 +84,14 @@ def page_table(case: Case, rng: np.random.Generator) -> tuple[np.ndarray, int]:
 
 def run_all(case: Case) -> list[torch.Tensor]:
     """What the reference gives, then every kernel of the CPU that supports the case."""
-    kernels: list[Any] = [Attention, FlashAttention]
+    kernels: list[Any] = [Attention]
     if supports.attention(case.request()):
+        kernels.append(FlashAttention)
+    if native.attention(case.request()):
         kernels.append(NativeAttention)
+    if supports.latent(case.request()):
+        kernels.append(LatentAttention)
+    assert len(kernels) > 1
     rng, generator = np.random.default_rng(case.seed), torch.Generator().manual_seed(case.seed)
     table, pages = page_table(case, rng)
     dtype = torch_dtype(case.dtype)
@@ -87,7 +99,8 @@ def run_all(case: Case) -> list[torch.Tensor]:
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=generator).to(dtype)
 
-    cache = normal(pages, case.page, 2, case.kv_heads, case.head_dim)
+    shape = (case.head_dim,) if case.value_dim else (2, case.kv_heads, case.head_dim)
+    cache = normal(pages, case.page, *shape)
     slots = np.concatenate(
         [
             table[row, np.arange(b, b + n) // case.page].astype(np.int64) * case.page
@@ -104,11 +117,13 @@ def run_all(case: Case) -> list[torch.Tensor]:
         device_slots=torch.from_numpy(slots),
     )
     q = normal(len(slots), case.heads, case.head_dim)
-    new = cache.view(-1, 2, case.kv_heads, case.head_dim)[torch.from_numpy(slots)]
+    new = cache.view(-1, *shape)[torch.from_numpy(slots)]
+    k, v = (new[:, None], new[:, None, : case.value_dim]) if case.value_dim else new.unbind(1)
+    more = [torch.randn(case.heads, generator=generator) * 3] if case.sinks else []
     outs = []
     for kernel in (factory(case.request()) for factory in kernels):
-        out = torch.full_like(q, float("nan"))
-        kernel.run(q, new[:, 0], new[:, 1], cache, kernel.plan(metadata, None), out)
+        out = torch.full((*q.shape[:2], case.request().out_dim), float("nan"), dtype=dtype)
+        kernel.run(q, k, v, cache, kernel.plan(metadata, None), out, *more)
         outs.append(out)
     return outs
 
@@ -134,6 +149,7 @@ def cases(draw: st.DrawFn) -> Case:
         dtype=draw(st.sampled_from(["fp32", "bf16"])),
         scatter=draw(st.sampled_from([0.0, 0.3, 1.0])),
         seed=draw(st.integers(0, 1000)),
+        sinks=draw(st.booleans()),
     )
 
 
@@ -141,6 +157,14 @@ def cases(draw: st.DrawFn) -> Case:
 @given(cases())
 def test_drawn_cases(case):
     check(case)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(cases(), st.sampled_from([(24, 16), (40, 32), (576, 512)]), st.sampled_from([1, 4, 16]))
+def test_latent_vectors(case, sizes, heads):
+    """Keys of (latent and rotary) elements, values of the latent ones, one for all heads."""
+    size, value = sizes
+    check(dataclasses.replace(case, head_dim=size, value_dim=value, heads=heads, kv_heads=1))
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
@@ -154,7 +178,10 @@ def test_drawn_cases(case):
     ],
 )
 def test_rows_that_share_a_prefix(rows, window, dtype):
-    check(Case(rows=rows, shared=2, window=window, dtype=dtype, kv_heads=2, heads=6))
+    case = Case(rows=rows, shared=2, window=window, dtype=dtype, kv_heads=2, heads=6)
+    for sinks in (False, True):
+        check(dataclasses.replace(case, sinks=sinks))
+    check(dataclasses.replace(case, kv_heads=1, value_dim=24))
 
 
 def test_a_shared_prefix_is_attended_to_once():
@@ -173,6 +200,23 @@ def test_a_shared_prefix_is_attended_to_once():
     shared = [(found.run, found.tokens.tolist()) for found in plan.shared]
     assert shared == [((0, 32), [1, 2, *range(3, 10)])]  # the first row reads on in one run
     assert [len(row.runs) for row in plan.rows] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("size", [-1e4, -100.0, 0.0, 100.0, 1e4])
+@pytest.mark.parametrize("new", [1, 9])
+def test_sinks_of_any_size(size, new, monkeypatch):
+    monkeypatch.setattr(torch, "randn", _scaled(torch.randn, size))
+    check(Case(rows=((40, new),), sinks=True))
+
+
+def _scaled(randn, size):
+    """randn whose vectors, which only sinks are, are shifted."""
+
+    def run(*shape, **options):
+        drawn = randn(*shape, **options)
+        return drawn + size if drawn.dim() == 1 else drawn
+
+    return run
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])
@@ -221,3 +265,21 @@ def test_consecutive_pages_are_one_run():
     kernel = FlashAttention(Case(rows=()).request())
     pages = np.array([3, 4, 5, 9, 7, 8], dtype=np.int32)
     assert kernel._runs(pages, 5, 90) == [(53, 96), (144, 160), (112, 138)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"value_dim": 0}, "kind is full, it has latent ones"),
+        ({"value_dim": 16, "dtype": "fp16"}, "dtype is fp16"),
+    ],
+)
+def test_what_latent_attention_refuses(changes, words):
+    request = Case(rows=(), **changes).request()
+    assert words in supports.latent(request).reason
+
+
+def test_attention_over_keys_and_values_names_the_kernel_for_latent_vectors():
+    answer = supports.attention(Case(rows=(), value_dim=16).request())
+    assert not answer.ok
+    assert answer.instead == "cpu.latent"

@@ -104,7 +104,8 @@ class NativeAttention(FlashAttention):
                 q_THD.stride(0),
                 cache.data_ptr(),
                 out_THD.data_ptr(),
+                None if sinks_H is None else sinks_H.data_ptr(),
                 *plan.decode,
             )
         if plan.rows:
-            super().run(q_THD, k_TKD, v_TKD, cache, plan, out_THD)
+            super().run(q_THD, k_TKD, v_TKD, cache, plan, out_THD, sinks_H)

@@ -22,7 +22,7 @@ _CALLS: dict[str, tuple[Any, ...]] = {
     "ip_add_norm": (_P, _P, _P, _P, _N, _N, _F, _I),
     "ip_silu": (_P, _P, _N, _N, _I),
     "ip_attention_input": (_P, _P, _P, _P, _P, _P, _P, _N, _N, _N, _N, _F, _I),
-    "ip_decode": (_P, _N, *(_P,) * 7, *(_N,) * 7, _F, _I),
+    "ip_decode": (_P, _N, *(_P,) * 8, *(_N,) * 7, _F, _I),
 }
 
 

@@ -37,24 +37,28 @@ def metadata(lengths: list[int]) -> AttentionMetadata:
     )
 
 
-def attend(kernel: NativeAttention, lengths: list[int]) -> torch.Tensor:
+def attend(
+    kernel: NativeAttention, lengths: list[int], sinks: list[float] | None = None
+) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     step = metadata(lengths)
     cache = torch.randn(step.page_table.size, 16, 2, 1, 64, generator=generator)
     q = torch.randn(len(lengths), 4, 64, generator=generator)
     out = torch.full_like(q, float("nan"))
-    kernel.run(q, q[:, :1], q[:, :1], cache, kernel.plan(step, None), out)
+    sinks_H = None if sinks is None else torch.tensor(sinks)
+    kernel.run(q, q[:, :1], q[:, :1], cache, kernel.plan(step, None), out, sinks_H)
     return out
 
 
+@pytest.mark.parametrize("sinks", [None, [2.0, 300.0, -300.0, 0.0]])
 @pytest.mark.parametrize("parts", [2, 3, 7])
-def test_a_long_context_cut_into_parts_gives_the_same(parts, monkeypatch):
+def test_a_long_context_cut_into_parts_gives_the_same(parts, sinks, monkeypatch):
     lengths = [2000, 5, 1]  # the short rows have parts without a token
-    kernel = NativeAttention(request())
+    kernel = NativeAttention(request(sinks=sinks is not None))
     monkeypatch.setattr(kernel, "_parts", lambda rows, longest: 1)
-    whole = attend(kernel, lengths)
+    whole = attend(kernel, lengths, sinks)
     monkeypatch.setattr(kernel, "_parts", lambda rows, longest: parts)
-    torch.testing.assert_close(attend(kernel, lengths), whole, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(attend(kernel, lengths, sinks), whole, atol=1e-6, rtol=1e-5)
 
 
 def test_few_rows_with_long_contexts_are_cut_so_that_all_threads_work(monkeypatch):

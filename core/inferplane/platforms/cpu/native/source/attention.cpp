@@ -17,6 +17,9 @@ struct Work {
     const int32_t *table, *first, *last, *tokens;  // [B][width], [B], [B], [B]
     long rows, width, page, heads, kv_heads, size, parts;
     float scale;
+    const float* sinks;  // [H]: logits that take probability, or null
+
+    float sink(long head, float most) const { return sinks ? std::exp(sinks[head] - most) : 0; }
 };
 
 // A part's sums: for each g the largest score, the sum of weights, and the weighted values [size].
@@ -102,11 +105,13 @@ static void attend_all(const T* q, const T* cache, const Work& w, long row, long
 
 // Joins the parts of one head of one row: weights are scaled to the largest score of all.
 template <typename T>
-static void join(const float* parts, long count, long stride, long D, T* out) {
+static void join(const float* parts, long count, long stride, long D, T* out, const Work& w,
+                 long head) {
     float most = -INFINITY, total = 0;
     for (long i = 0; i < count; i++) most = std::fmax(most, parts[i * stride]);
     for (long i = 0; i < count; i++)
         total += parts[i * stride + 1] * std::exp(parts[i * stride] - most);
+    total += w.sink(head, most);
     for (long d = 0; d < D; d += 16) {
         f16x all = {};
         for (long i = 0; i < count; i++)
@@ -134,8 +139,9 @@ static void decode(const T* q, long stride, const T* cache, T* out, float* scrat
             const long h = head * groups + g;
             if (w.parts == 1) {
                 T* to = out + (w.tokens[row] * w.heads + h) * size;
+                const float all = total[g] + w.sink(h, most[g]);
                 for (long d = 0; d < size; d += 16)
-                    store(to + d, load(values + g * size + d) / total[g]);
+                    store(to + d, load(values + g * size + d) / all);
             } else {
                 float* to = scratch + ((row * w.heads + h) * w.parts + part) * record;
                 to[0] = most[g];
@@ -148,7 +154,7 @@ static void decode(const T* q, long stride, const T* cache, T* out, float* scrat
 #pragma omp parallel for schedule(static)
     for (long i = 0; i < w.rows * w.heads; i++)
         join(scratch + i * w.parts * record, w.parts, record, size,
-             out + (w.tokens[i / w.heads] * w.heads + i % w.heads) * size);
+             out + (w.tokens[i / w.heads] * w.heads + i % w.heads) * size, w, i % w.heads);
 }
 
 template <typename T>
@@ -161,13 +167,15 @@ static void by_size(const T* q, long stride, const T* cache, T* out, float* scra
         decode<T, 0>(q, stride, cache, out, scratch, w);
 }
 
-// tokens: each row's position in q and out; first, last: the context it reads.
-extern "C" void ip_decode(const void* q, long stride, const void* cache, void* out, float* scratch,
-                          const int32_t* table, const int32_t* tokens, const int32_t* first,
-                          const int32_t* last, long rows, long width, long page, long heads,
-                          long kv_heads, long size, long parts, float scale, int half) {
+// tokens: each row's position in q and out; first, last: the context it reads. sinks: fp32 [H] or
+// null.
+extern "C" void ip_decode(const void* q, long stride, const void* cache, void* out,
+                          const float* sinks, float* scratch, const int32_t* table,
+                          const int32_t* tokens, const int32_t* first, const int32_t* last,
+                          long rows, long width, long page, long heads, long kv_heads, long size,
+                          long parts, float scale, int half) {
     const Work w = {table, first, last,     tokens, rows,  width,
-                    page,  heads, kv_heads, size,   parts, scale};
+                    page,  heads, kv_heads, size,   parts, scale, sinks};
     if (half)
         by_size((const bf16*)q, stride, (const bf16*)cache, (bf16*)out, scratch, w);
     else
