@@ -237,3 +237,18 @@ def as_quantized(
     if scheme.activation_granularity == "group" and scheme.dynamic:
         scale = scale.repeat_interleave(scheme.activation_group, dim=-1)[..., : x_TK.shape[-1]]
     return rounded(x_TK.float() / scale, scheme.activation) * scale
+
+
+def to_fnuz(weight: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """From OCP fp8_e4m3 to fp8_e4m3fnuz: the same bits mean half there, so the scale doubles.
+
+    OCP's negative zero is fnuz's NaN, and becomes zero; OCP's NaN is a number there, so it raises
+    ValueError. Source: the two encodings in the OCP OFP8 specification and in LLVM's APFloat.
+    """
+    import torch
+
+    bits = weight.view(torch.uint8)
+    if (bits & 0x7F == 0x7F).any():
+        raise ValueError("an fp8 weight is NaN")
+    bits = torch.where(bits == 0x80, torch.zeros_like(bits), bits)
+    return bits.view(torch.float8_e4m3fnuz), scale * 2.0

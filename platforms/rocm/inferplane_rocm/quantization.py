@@ -16,22 +16,10 @@ from typing import Any
 import torch
 
 from inferplane.spec import LinearRequest, Packed, TorchScaledLinear, WeightSource
+from inferplane.spec.quantized import to_fnuz
 from inferplane.spec.torch_types import torch_dtype
 
 from .libraries import load_aiter
-
-
-def to_fnuz(weight: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """From OCP fp8_e4m3 to fp8_e4m3fnuz: the same bits mean half there, so the scale doubles.
-
-    OCP's negative zero is fnuz's NaN, and becomes zero; OCP's NaN is a number there, so it is
-    refused. Source: the two encodings in the OCP OFP8 specification and in LLVM's APFloat.
-    """
-    bits = weight.view(torch.uint8)
-    if (bits & 0x7F == 0x7F).any():
-        raise ValueError("an fp8 weight is NaN")
-    bits = torch.where(bits == 0x80, torch.zeros_like(bits), bits)
-    return bits.view(torch.float8_e4m3fnuz), scale * 2.0
 
 
 class FnuzLinear(TorchScaledLinear):

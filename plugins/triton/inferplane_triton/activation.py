@@ -14,13 +14,32 @@ from .defaults import activation as default
 from .launch import launch
 from .tuned_files import configured
 
-_KINDS = {"silu": 0, "gelu": 1, "gelu_tanh": 2}
+KINDS = {"silu": 0, "gelu": 1, "gelu_tanh": 2, "swigluoai": 3}
 
 
 @triton.jit
 def tanh(x):
     """In terms of exp, which every back-end has. Its error is absolute, about 1e-7."""
     return 2.0 * tl.sigmoid(2.0 * x) - 1.0
+
+
+@triton.jit
+def activated(gate, up, limit, KIND: tl.constexpr, LIMIT: tl.constexpr):
+    """act(gate) * up, of fp32. LIMIT: gate is clamped from above, up on both sides."""
+    if LIMIT:
+        gate = tl.minimum(gate, limit)
+        up = tl.minimum(tl.maximum(up, -limit), limit)
+    if KIND == 0:
+        gate = gate * tl.sigmoid(gate)
+    elif KIND == 1:
+        gate = 0.5 * gate * (1.0 + tl.erf(gate * 0.7071067811865476))
+    elif KIND == 2:
+        inner = 0.7978845608028654 * (gate + 0.044715 * gate * gate * gate)
+        gate = gate * tl.sigmoid(2.0 * inner)  # 0.5 (1 + tanh(inner))
+    else:
+        gate = gate * tl.sigmoid(1.702 * gate)
+        up = up + 1.0
+    return gate * up
 
 
 @triton.jit
@@ -36,17 +55,8 @@ def gated_kernel(
     dtype = gate.dtype
     gate = gate.to(tl.float32)
     up = tl.load(gate_up + token * x_t + SIZE + column, mask=mask, other=0.0).to(tl.float32)
-    if LIMIT:
-        gate = tl.minimum(gate, limit)
-        up = tl.minimum(tl.maximum(up, -limit), limit)
-    if KIND == 0:
-        gate = gate * tl.sigmoid(gate)
-    elif KIND == 1:
-        gate = 0.5 * gate * (1.0 + tl.erf(gate * 0.7071067811865476))
-    else:
-        inner = 0.7978845608028654 * (gate + 0.044715 * gate * gate * gate)
-        gate = gate * tl.sigmoid(2.0 * inner)  # 0.5 (1 + tanh(inner))
-    tl.store(y + token * SIZE + column, (gate * up).to(dtype), mask=mask)
+    value = activated(gate, up, limit, KIND, LIMIT)
+    tl.store(y + token * SIZE + column, value.to(dtype), mask=mask)
 
 
 def gated(
@@ -67,7 +77,7 @@ def gated(
             gate_up_T2N.stride(0),
             request.limit,
             SIZE=size,
-            KIND=_KINDS[request.kind],
+            KIND=KINDS[request.kind],
             LIMIT=request.limit != 0.0,
             BLOCK=block,
             options={"num_warps": config["warps"]},

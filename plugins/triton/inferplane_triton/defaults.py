@@ -9,18 +9,26 @@ from inferplane.spec import (
     ActivationRequest,
     AttentionRequest,
     DeviceProps,
+    ExpertsRequest,
+    LinearRequest,
     NormRequest,
     SampleRequest,
     dtype_bytes,
 )
 
 from .launch import between, power_of_two
+from .schemes import Recipe, recipe
 
 Configuration = dict[str, int]
 
 SHARED_MEMORY = 64 * 1024
 """Bytes that a program may share, on devices that do not say: no accelerator of today has less."""
 CORES = 64
+FEW_TOKENS = 64
+"""Up to these many tokens, products with a weight are bound by reading it."""
+FEW_PAIRS = 16
+"""The same for the tokens of one expert."""
+MOST_SPLITS = 16
 
 
 def shared_memory(props: DeviceProps) -> int:
@@ -67,6 +75,39 @@ def prefill(request: AttentionRequest) -> Configuration:
         "warps": 8 if queries >= 128 or queries * size >= 64 * 256 else 4,
         "stages": stages,
     }
+
+
+def linear(request: LinearRequest, case: str) -> Configuration:
+    """decode: narrow tiles over long stretches of the weight. prefill: square ones."""
+    inputs = request.in_features // (request.shards if request.sharding == "row" else 1)
+    asked = recipe(request.scheme, request.dtype, inputs, request.device)
+    return products(asked, request.dtype, request.device, case)
+
+
+def experts(request: ExpertsRequest, case: str) -> Configuration:
+    """As `linear`; two tiles of sums, of gate and up, are held at once."""
+    asked = recipe(request.scheme, request.dtype, request.hidden, request.device)
+    found = products(asked, request.dtype, request.device, case)
+    found.pop("waves", None)
+    return found | {"block_n": min(found["block_n"], 64)}
+
+
+def products(asked: Recipe, dtype: str, device: DeviceProps, case: str) -> Configuration:
+    """Tiles of `tiles.products` whose stages fit into the shared memory. Those of fp32 are small,
+    since its products take registers."""
+    wide, few = dtype_bytes(asked.type) > 2, case == "decode"
+    rows = FEW_TOKENS if few else 32 if wide else 128
+    columns = 32 if wide else 64 if few else 128
+    block_k = 32 if wide else 128 if few or dtype_bytes(asked.type) == 1 else 64
+    block_k = 128 if asked.block_scaled else min(block_k, asked.most_k or block_k)
+    given = dtype_bytes(dtype if asked.input in ("as_is", "static") else asked.type)
+    stored = dtype_bytes(asked.type) if asked.kind in ("float", "fp8") else 1 / asked.packed
+    decoded = 0 if stored == dtype_bytes(asked.type) else dtype_bytes(asked.type)
+    room = shared_memory(device) - int(columns * block_k * decoded)
+    stages = between(1, int(room / (block_k * (rows * given + columns * stored))), 4)
+    found = {"block_n": columns, "block_k": block_k, "warps": 4 if few or wide else 8}
+    more = {"waves": 2} if few else {"block_m": rows, "abreast": 8}
+    return found | {"stages": stages} | more
 
 
 def _fit(request: AttentionRequest, tile: int, room: int, resting: int) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from inferplane.spec import Candidate, DeviceProps, FeatureSpec, hookimpl
 
-from . import supports
+from . import schemes, supports
 
 _HERE = "inferplane_triton"
 PAGE_SIZES = (16, 32, 64, 128, 8, 4, 2, 1)
@@ -69,6 +69,28 @@ def inferplane_attention(props: DeviceProps) -> list[Candidate]:
             page_sizes=PAGE_SIZES,
             tuned=True,
         )
+    ]
+
+
+@hookimpl
+def inferplane_quantization(props: DeviceProps) -> list[Candidate]:
+    features = {"bias", *schemes.FEATURES}
+    return [
+        _kernel(
+            "linear", supports.linear, "linear:QuantizedLinear", features=features, tuned=True
+        )
+    ]
+
+
+@hookimpl
+def inferplane_moe(props: DeviceProps) -> list[Candidate]:
+    routing = {"sigmoid", "no_renormalize", "bias", "groups", "group_max", "scaling", "shared"}
+    features = {"bias", "limit", *supports.ACTIVATIONS, *schemes.FEATURES}
+    return [
+        _kernel("moe.route", supports.route, "route:route", features=routing),
+        _kernel(
+            "moe.experts", supports.experts, "experts:Experts", features=features, tuned=True
+        ),
     ]
 
 

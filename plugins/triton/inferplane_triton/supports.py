@@ -9,16 +9,21 @@ from inferplane.spec import (
     AttentionInputRequest,
     AttentionRequest,
     EmbeddingRequest,
+    ExpertsRequest,
     GroupKind,
     KVWriteRequest,
+    LinearRequest,
     NormRequest,
     RotaryRequest,
+    RoutingRequest,
     SampleRequest,
     Support,
 )
 
+from . import schemes
+
 FLOATS = ("fp32", "fp16", "bf16")
-ACTIVATIONS = frozenset({"silu", "gelu", "gelu_tanh"})
+ACTIVATIONS = frozenset({"silu", "gelu", "gelu_tanh", "swigluoai"})
 SAMPLING = frozenset(
     {
         "random",
@@ -35,6 +40,7 @@ SAMPLING = frozenset(
 WIDEST = 32_768  # elements of a row that one program holds
 MOST_GROUPS = 64  # query heads a kv head
 LARGEST_PAGE = 128
+MOST_EXPERTS = 1024
 LARGEST_VOCABULARY = 1 << 24  # counts in fp32 are exact up to it
 
 
@@ -99,6 +105,57 @@ def kv_write(request: KVWriteRequest) -> Support:
     if request.layout != "standard":
         return Support.no(f"layout is {request.layout!r}, it writes the standard one")
     return floats(request) and kv_dtype(request)
+
+
+def sharded(request: LinearRequest) -> tuple[int, int]:
+    """(inputs, outputs) of one rank."""
+    by_row = request.sharding == "row"
+    inputs = request.in_features // (request.shards if by_row else 1)
+    return inputs, request.out_features // (1 if by_row else request.shards)
+
+
+def linear(request: LinearRequest) -> Support:
+    if not request.scheme.quantized:
+        return Support.no("weights are not quantized, it has those that are")
+    if request.adapters:
+        return Support.no("adapters are asked for, it has none")
+    inputs, _ = sharded(request)
+    return floats(request) and schemes.answer(request.scheme, inputs, request.device)
+
+
+def route(request: RoutingRequest) -> Support:
+    if not 1 <= request.experts <= MOST_EXPERTS:
+        return Support.no(f"{request.experts:,} experts, it has 1 to {MOST_EXPERTS:,}")
+    if request.scoring not in ("softmax", "sigmoid"):
+        return Support.no(f"scoring is {request.scoring}, it has softmax and sigmoid")
+    if request.groups and request.experts % request.groups:
+        return Support.no(f"{request.experts} experts are not in {request.groups} even groups")
+    reach = request.experts
+    if request.groups:
+        reach = request.experts // request.groups * request.top_groups
+    if not 1 <= request.top_k <= reach:
+        return Support.no(f"{request.top_k} experts a token, of {reach} that can be chosen")
+    return floats(request)
+
+
+def experts(request: ExpertsRequest) -> Support:
+    scheme = request.scheme
+    if request.activation not in ACTIVATIONS:
+        known = ", ".join(sorted(ACTIVATIONS))
+        return Support.no(f"activation is {request.activation}, there are {known}")
+    if not 1 <= request.experts <= MOST_EXPERTS:
+        return Support.no(f"{request.experts:,} experts, it has 1 to {MOST_EXPERTS:,}")
+    if not scheme.quantized:
+        return floats(request)
+    if scheme.reordered:
+        return Support.no("inputs of experts are permuted, it reads them in order")
+    if scheme.activation and scheme.dynamic and scheme.activation_granularity == "tensor":
+        return Support.no("an expert's inputs share a scale that is found, it finds one a token")
+    for inputs in (request.hidden, request.intermediate):
+        support = schemes.answer(scheme, inputs, request.device)
+        if not support:
+            return support
+    return floats(request)
 
 
 def attention_input(request: AttentionInputRequest) -> Support:

@@ -10,13 +10,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import products
 import torch
 from inferplane_triton import (
     activation,
     attention,
     attention_input,
     embedding,
+    linear,
     norm,
+    quantize,
     rotary,
     supports,
     write,
@@ -43,7 +46,8 @@ from inferplane.spec import (
 from inferplane.spec.torch_types import torch_dtype
 
 USERS: tuple[Any, ...] = (
-    activation, attention, attention_input, embedding, norm, rotary, sampling, write,
+    activation, attention, attention_input, embedding, linear, norm, quantize, rotary, sampling,
+    write,
 )  # fmt: skip
 TOKENS, ROWS, VOCABULARY = 48, 64, 151_936
 
@@ -84,6 +88,7 @@ def calls(props: DeviceProps) -> Iterator[tuple[str, Callable[[], Any]]]:
     yield from _heads(props)
     yield from _attention(props)
     yield from _sampling(props)
+    yield from products.linears(props)
 
 
 def _ones(*shape: int, dtype: str = "bf16") -> torch.Tensor:

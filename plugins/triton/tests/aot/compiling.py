@@ -31,6 +31,8 @@ _TYPES = {
     torch.float16: "fp16",
     torch.bfloat16: "bf16",
     torch.float8_e4m3fn: "fp8e4nv",
+    torch.float8_e4m3fnuz: "fp8e4b8",
+    torch.int8: "i8",
     torch.int64: "i64",
     torch.int32: "i32",
     torch.uint8: "u8",

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from inferplane.spec import DeviceProps, GiB
 
-_FLOATS = frozenset({"fp32", "fp16", "bf16"})
+_FLOATS = frozenset({"fp32", "fp16", "bf16", "int8"})
+_FP8 = frozenset({"fp8_e4m3_gemm", "fp8_e4m3_convert"})
+_FP4 = _FP8 | {"fp4_block_gemm"}
 
 
 @dataclass(frozen=True)
@@ -32,17 +34,16 @@ class Target:
     registers: int
     cores: int
     matrix: tuple[str, ...]
-    fp8: bool = True
+    words: frozenset[str] = _FP8
 
     @property
     def props(self) -> DeviceProps:
-        words = {"triton", "int64_index"} | ({"fp8_e4m3_convert"} if self.fp8 else set())
         return DeviceProps(
             name=self.name,
             profile=self.name,
             memory_bytes=80 * GiB,
             dtypes=_FLOATS,
-            capabilities=frozenset(words),
+            capabilities=frozenset({"triton", "int64_index"}) | self.words,
             cores=self.cores,
             details=(("shared_memory_bytes", str(self.most_shared)),),
         )
@@ -53,14 +54,17 @@ TARGETS = {
     target.name: target
     for target in (
         Target(
-            "sm_80", "cuda", 80, 32, 163 * _K, 164 * _K, 64, 2048, 108, ("mma.sync",), fp8=False
+            "sm_80", "cuda", 80, 32, 163 * _K, 164 * _K, 64, 2048, 108, ("mma.sync",), frozenset()
         ),
         Target("sm_90", "cuda", 90, 32, 227 * _K, 228 * _K, 64, 2048, 132, ("wgmma", "mma.sync")),
         Target(
-            "sm_100", "cuda", 100, 32, 227 * _K, 228 * _K, 64, 2048, 148, ("tcgen05", "mma.sync")
+            "sm_100", "cuda", 100, 32, 227 * _K, 228 * _K, 64, 2048, 148, ("tcgen05", "mma.sync"), _FP4
         ),
-        Target("sm_120", "cuda", 120, 32, 99 * _K, 100 * _K, 48, 2048, 170, ("mma.sync",)),
-        Target("gfx942", "hip", "gfx942", 64, 64 * _K, 64 * _K, 32, 512, 304, ("v_mfma",)),
-        Target("gfx950", "hip", "gfx950", 64, 160 * _K, 160 * _K, 32, 512, 256, ("v_mfma",)),
+        Target("sm_120", "cuda", 120, 32, 99 * _K, 100 * _K, 48, 2048, 170, ("mma.sync",), _FP4),
+        Target(
+            "gfx942", "hip", "gfx942", 64, 64 * _K, 64 * _K, 32, 512, 304, ("v_mfma",),
+            frozenset({"fp8_e4m3fnuz_gemm"}),
+        ),
+        Target("gfx950", "hip", "gfx950", 64, 160 * _K, 160 * _K, 32, 512, 256, ("v_mfma",), _FP4),
     )
 }

@@ -1,0 +1,160 @@
+"""Linear layers of every scheme: the reference's numbers, edges of shapes, splits, and what mutants
+would break."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from batches import error
+from inferplane_triton import schemes, supports
+from inferplane_triton.linear import QuantizedLinear
+from inferplane_triton.prepared import operand
+from interpreter_platform import PROPS
+from quantized import BLOCK_SCALED, EIGHT_BITS, FNUZ, INPUTS_TOO, WEIGHT_ONLY, Drawn, by, draw, group
+
+from inferplane.reference.linear import Linear as Reference
+from inferplane.spec import LinearRequest
+from inferplane.spec.quantized import dequantize
+from inferplane.spec.torch_types import torch_dtype
+
+FEW = {"block_n": 32, "block_k": 64, "warps": 4, "stages": 1, "waves": 2}
+MANY = {"block_m": 32, "block_n": 32, "block_k": 64, "warps": 4, "stages": 1, "abreast": 2}
+
+
+def both(
+    scheme: Any,
+    tokens: int = 5,
+    sizes: tuple[int, int] = (48, 192),
+    parts: tuple[int, ...] = (),
+    device: Any = EIGHT_BITS,
+    dtype: str = "fp32",
+    bias: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(found, right)."""
+    rows, inputs = sizes
+    r = LinearRequest(
+        device=device, in_features=inputs, out_features=rows, dtype=dtype, parts=parts, bias=bias,
+        scheme=scheme,
+    )  # fmt: skip
+    assert supports.linear(r).ok, supports.linear(r)
+    tensors = draw(scheme, rows, inputs, parts=len(parts) or 1)
+    chance = torch.Generator().manual_seed(1)
+    if bias:
+        tensors["bias"] = torch.randn(rows, generator=chance).to(torch_dtype(dtype))
+    source = Drawn(tensors, parts)
+    x = torch.randn(tokens, inputs, generator=chance).to(torch_dtype(dtype))
+    kernel, oracle = QuantizedLinear(r, FEW, MANY), Reference(r)
+    before = {name: tensor.clone() for name, tensor in tensors.items()}
+    found = kernel(x, kernel.prepare(source))
+    assert all(torch.equal(tensors[n].view(torch.uint8), t.view(torch.uint8)) for n, t in before.items())
+    return found, oracle(x, oracle.prepare(source))
+
+
+def name(scheme: Any) -> str:
+    return scheme.name
+
+
+@pytest.mark.parametrize("scheme", WEIGHT_ONLY, ids=name)
+def test_weights_of_every_scheme(scheme):
+    found, right = both(scheme)
+    assert error(found, right) < 3e-6
+
+
+@pytest.mark.parametrize("scheme", INPUTS_TOO, ids=name)
+def test_inputs_of_every_scheme(mended, scheme):
+    found, right = both(scheme)
+    assert error(found, right) < 3e-6
+
+
+@pytest.mark.parametrize("tokens", [1, 70])
+@pytest.mark.parametrize(
+    "scheme", [group("uint4", 64, zero_point=True), by("int8", "channel", activation="int8")],
+    ids=name,
+)  # fmt: skip
+def test_few_tokens_and_many(scheme, tokens):
+    found, right = both(scheme, tokens, bias=True)
+    assert error(found, right) < 3e-6
+
+
+@pytest.mark.parametrize("sizes", [(1, 32), (33, 96), (7, 608)])
+@pytest.mark.parametrize("scheme", [group("int4", 32), by("fp8_e4m3", "channel")], ids=name)
+def test_sizes_that_fill_no_tile(scheme, sizes):
+    found, right = both(scheme, 17, sizes, bias=True)
+    assert error(found, right) < 3e-6
+
+
+def test_inputs_that_end_within_a_step_and_a_block():
+    found, right = both(by("fp8_e4m3", "block", block=(16, 64)), sizes=(40, 150))
+    assert error(found, right) < 3e-6
+
+
+def test_no_tokens():
+    assert both(group("int4", 32), 0)[0].shape == (0, 48)
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        by("fp8_e4m3", "tensor"),
+        by("fp8_e4m3", "tensor", activation="fp8_e4m3", dynamic=False),
+        group("fp4_e2m1", 16, "fp8_e4m3", global_scale=True),
+    ],
+    ids=name,
+)
+def test_parts_have_their_own_scales(mended, scheme):
+    found, right = both(scheme, parts=(32, 8, 8))
+    assert error(found, right) < 3e-6
+
+
+@pytest.mark.parametrize("more", [{}, {"activation": "int8"}], ids=["weights", "inputs"])
+def test_permuted_inputs(more):
+    found, right = both(group("int4", 32, reordered=True, **more))
+    assert error(found, right) < 3e-6
+
+
+@pytest.mark.parametrize("scheme", [group("int4", 32), group("fp4_e2m1", 32, "ue8m0")], ids=name)
+@pytest.mark.parametrize(("dtype", "most"), [("fp16", 2e-3), ("bf16", 2e-2)])
+def test_half_precision(mended, scheme, dtype, most):
+    found, right = both(scheme, dtype=dtype)
+    assert error(found, right) < most
+
+
+@pytest.mark.parametrize("tokens", [3, 65])
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        group("fp4_e2m1", 32, "ue8m0"),
+        group("fp8_e4m3", 32, "ue8m0"),
+        INPUTS_TOO[-2],
+        INPUTS_TOO[-1],
+    ],
+    ids=name,
+)
+def test_shared_exponents_on_the_devices_own_unit(mended, scheme, tokens):
+    found, right = both(scheme, tokens, (40, 256), device=BLOCK_SCALED, dtype="bf16", bias=True)
+    assert error(found, right) < 1e-2
+
+
+def test_weights_in_the_other_encoding_mean_the_same():
+    """The interpreter does not have that encoding: its products are compiled, not run."""
+    scheme = by("fp8_e4m3", "tensor", activation="fp8_e4m3")
+    tensors = draw(scheme, 48, 64, parts=2)
+    asked = schemes.recipe(scheme, "bf16", 64, FNUZ)
+    assert (asked.type, asked.high) == ("fp8_e4m3fnuz", 240.0)
+    made = operand(asked, scheme, tensors, (16, 32))
+    assert made.weight.dtype == torch.float8_e4m3fnuz
+    right = dequantize(scheme, tensors, (16, 32))
+    assert torch.equal(made.weight.float() * made.last[:, None], right)
+
+
+def test_splits_follow_from_the_number_of_tokens():
+    device = replace(PROPS, cores=64)
+    r = LinearRequest(
+        device=device, in_features=4096, out_features=512, dtype="fp32", scheme=group("int4", 64)
+    )
+    kernel = QuantizedLinear(r, FEW, MANY)
+    assert [kernel._splits(tiles, 64, 2) for tiles in (1, 16, 32, 128, 4096)] == [16, 8, 4, 1, 1]
+    assert kernel._splits(1, 64, 0) == 1
