@@ -24,7 +24,7 @@ _TENSOR_CORE_ROWS = 16  # the fewest rows of a matrix product
 
 
 class Attention(AttentionKernel):
-    """Full and sliding-window attention over grouped heads, with sinks and soft-capping.
+    """Full and sliding-window attention over grouped heads, with sinks, soft-capping and scaled caches.
 
     Everything that a decode launch is made of but the plan's integers, which lie in device memory,
     is fixed by the number of rows: steps of decodes can be captured.
@@ -53,6 +53,7 @@ class Attention(AttentionKernel):
             "WINDOW": request.window,
             "SINKS": request.sinks,
             "SOFTCAP": request.softcap != 0.0,
+            "SCALES": request.kv_scales,
             "BLOCK_D": self.block_d,
         }
 
@@ -86,13 +87,14 @@ class Attention(AttentionKernel):
         sinks_H: torch.Tensor | None = None,
         kv_scales: torch.Tensor | None = None,
     ) -> None:
+        given = sinks_H, kv_scales
         if plan.decodes:
-            self._decode(q_THD, cache, plan, out_THD, sinks_H)
+            self._decode(q_THD, cache, plan, out_THD, given)
         if plan.tiles:
-            self._prefill(q_THD, cache, plan, out_THD, sinks_H)
+            self._prefill(q_THD, cache, plan, out_THD, given)
 
     def _decode(
-        self, q_THD: torch.Tensor, cache: Any, plan: Plan, out_THD: torch.Tensor, sinks: Any
+        self, q_THD: torch.Tensor, cache: Any, plan: Plan, out_THD: torch.Tensor, given: Any
     ) -> None:
         r, b, config = self.request, plan.buffers, self.decode
         rows = max(_TENSOR_CORE_ROWS, power_of_two(self.groups)) if self.groups > 1 else 1
@@ -106,7 +108,7 @@ class Attention(AttentionKernel):
                 out_THD,
                 b.parts,
                 b.sums,
-                sinks,
+                *given,
                 b.starts,
                 b.lengths,
                 b.table,
@@ -125,7 +127,7 @@ class Attention(AttentionKernel):
             launch(
                 join_kernel,
                 (plan.decodes, r.heads),
-                *(b.parts, b.sums, out_THD, sinks, b.starts, *strides[2:]),
+                *(b.parts, b.sums, out_THD, given[0], b.starts, *strides[2:]),
                 H=r.heads,
                 SIZE=r.head_dim,
                 SPLITS=plan.splits,
@@ -135,13 +137,13 @@ class Attention(AttentionKernel):
             )
 
     def _prefill(
-        self, q_THD: torch.Tensor, cache: Any, plan: Plan, out_THD: torch.Tensor, sinks: Any
+        self, q_THD: torch.Tensor, cache: Any, plan: Plan, out_THD: torch.Tensor, given: Any
     ) -> None:
         r, b, config = self.request, plan.buffers, self.prefill
         launch(
             prefill_kernel,
             (plan.tiles, r.kv_heads),
-            *(q_THD, cache, out_THD, sinks, b.tiles, b.starts, b.lengths, b.table, b.widths),
+            *(q_THD, cache, out_THD, *given, b.tiles, b.starts, b.lengths, b.table, b.widths),
             q_THD.stride(0),
             q_THD.stride(1),
             out_THD.stride(0),

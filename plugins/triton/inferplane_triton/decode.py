@@ -14,11 +14,11 @@ from .softmax import LOG2E, key_places, logits_base_2, tile_step
 
 @triton.jit
 def decode_kernel(
-    q, cache, out, parts, sums, sinks, starts, lengths, table, widths,
+    q, cache, out, parts, sums, sinks, kv_scales, starts, lengths, table, widths,
     q_t, q_h, out_t, out_h, scale, softcap,
     H: tl.constexpr, K: tl.constexpr, SIZE: tl.constexpr, PAGE: tl.constexpr,
     WINDOW: tl.constexpr, SPLITS: tl.constexpr, SINKS: tl.constexpr, SOFTCAP: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    SCALES: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """A program: one row, one kv head, one split of the keys, all of the kv head's queries.
 
@@ -26,6 +26,8 @@ def decode_kernel(
     A row of length 0 is padding. widths: one number, the columns of `table`.
     """
     row, kv_head, split = tl.program_id(0), tl.program_id(1), tl.program_id(2)
+    if SCALES:
+        scale = scale * tl.load(kv_scales)
     length = tl.load(lengths + row)
     token = tl.load(starts + row).to(tl.int64)
     pages = table + row.to(tl.int64) * tl.load(widths)
@@ -62,6 +64,8 @@ def decode_kernel(
                 acc, top, total, q_MD, cache, places, valid[None, :], valid, scale, softcap,
                 KV_STEP, SIZE, BLOCK_D, SOFTCAP, True,
             )  # fmt: skip
+    if SCALES:
+        acc = acc * tl.load(kv_scales + 1)
     if SPLITS == 1:
         if SINKS:
             sink = tl.load(sinks + head, mask=member < G, other=0.0).to(tl.float32) * LOG2E

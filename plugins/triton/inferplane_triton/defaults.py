@@ -77,6 +77,29 @@ def prefill(request: AttentionRequest) -> Configuration:
     }
 
 
+def latent(request: AttentionRequest, case: str) -> Configuration:
+    """As many heads (of several queries, in a prefill) as fit beside a tile of keys, 64 at most."""
+    r, few = request, case == "latent decode"
+    each = latent_bytes(r)
+    wide, room = dtype_bytes(r.dtype) > 2, shared_memory(r.device)
+    rows = 16 if wide else min(64, max(16, power_of_two(r.heads))) if few else 64
+    keys = 16 if wide else 32
+    while rows > 16 and (rows + 2 * keys) * each > room:
+        rows //= 2
+    while keys > 16 and (rows + keys) * each > room:
+        keys //= 2
+    stages = between(1, room // each // keys - rows // keys, 2)
+    found = {"rows": rows, "keys": keys, "warps": 8 if rows >= 64 else 4, "stages": stages}
+    return found | ({"waves": 2} if few else {})
+
+
+def latent_bytes(request: AttentionRequest) -> int:
+    """Of one padded vector."""
+    r = request
+    size = max(16, power_of_two(r.out_dim)) + max(16, power_of_two(r.head_dim - r.out_dim))
+    return int(size * max(dtype_bytes(r.dtype), dtype_bytes(r.kv_dtype)))
+
+
 def linear(request: LinearRequest, case: str) -> Configuration:
     """decode: narrow tiles over long stretches of the weight. prefill: square ones."""
     inputs = request.in_features // (request.shards if request.sharding == "row" else 1)

@@ -44,7 +44,7 @@ def inferplane_ops(props: DeviceProps) -> list[Candidate]:
         _kernel(
             "embedding", supports.embedding, "embedding:Embedding", features={"scale", "sharded"}
         ),
-        _kernel("kv.write", supports.kv_write, "write:kv_write", features={"kv_dtype"}),
+        _kernel("kv.write", supports.kv_write, "write:kv_write", features={"kv_dtype", "kv_scales"}),
         _kernel(
             "sample",
             supports.sample,
@@ -58,7 +58,8 @@ def inferplane_ops(props: DeviceProps) -> list[Candidate]:
 
 @hookimpl
 def inferplane_attention(props: DeviceProps) -> list[Candidate]:
-    features = {"window", "softcap", "sinks", "non_causal", "kv_dtype"}
+    features = {"window", "softcap", "sinks", "non_causal", "kv_dtype", "kv_scales"}
+    latent = {"latent", "value_dim", "kv_dtype", "kv_scales"}
     return [
         _kernel(
             "attention",
@@ -68,7 +69,17 @@ def inferplane_attention(props: DeviceProps) -> list[Candidate]:
             capture="decode",
             page_sizes=PAGE_SIZES,
             tuned=True,
-        )
+        ),
+        _kernel(
+            "attention",
+            supports.latent,
+            "latent:LatentAttention",
+            name="latent_attention",
+            features=latent,
+            capture="decode",
+            page_sizes=PAGE_SIZES,
+            tuned=True,
+        ),
     ]
 
 
@@ -108,9 +119,11 @@ def inferplane_blocks(props: DeviceProps) -> list[Candidate]:
     ]
 
 
-def _kernel(op: str, answer: Any, load: str, *, tuned: bool = False, **options: Any) -> Candidate:
+def _kernel(
+    op: str, answer: Any, load: str, *, name: str = "", tuned: bool = False, **options: Any
+) -> Candidate:
     """tuned: its configurations can be measured with `inferplane tune`."""
-    name = op.removesuffix(".gated").replace(".", "_")
+    name = name or op.removesuffix(".gated").replace(".", "_")
     return Candidate(
         op=op,
         name=f"triton.{name}",

@@ -14,17 +14,19 @@ from .softmax import LOG2E, key_places, tile_step
 
 @triton.jit
 def prefill_kernel(
-    q, cache, out, sinks, tiles, starts, lengths, table, widths,
+    q, cache, out, sinks, kv_scales, tiles, starts, lengths, table, widths,
     q_t, q_h, out_t, out_h, scale, softcap,
     H: tl.constexpr, K: tl.constexpr, SIZE: tl.constexpr, PAGE: tl.constexpr,
     WINDOW: tl.constexpr, CAUSAL: tl.constexpr, SINKS: tl.constexpr, SOFTCAP: tl.constexpr,
-    BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
+    SCALES: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_D: tl.constexpr,
 ):  # fmt: skip
     """A program: one tile of queries, one kv head, all keys that the tile may see.
 
     tiles [n, 2]: a row, and its first query token. Row m of the tile is query m // G, head m % G.
     """
     tile, kv_head = tl.program_id(0), tl.program_id(1)
+    if SCALES:
+        scale = scale * tl.load(kv_scales)
     row, first = tl.load(tiles + 2 * tile), tl.load(tiles + 2 * tile + 1)
     begin = tl.load(starts + row)
     new = tl.load(starts + row + 1) - begin
@@ -64,6 +66,8 @@ def prefill_kernel(
         acc, top, total, q_MD, cache, pages, clear, high, high, kv_head, seen, scale, softcap,
         K, SIZE, PAGE, WINDOW, CAUSAL, SOFTCAP, BLOCK_N, BLOCK_D, True,
     )  # fmt: skip
+    if SCALES:
+        acc = acc * tl.load(kv_scales + 1)
     if SINKS:
         sink = tl.load(sinks + head, mask=exists, other=0.0).to(tl.float32) * LOG2E
         new_top = tl.maximum(top, sink)

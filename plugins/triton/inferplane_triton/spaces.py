@@ -23,6 +23,12 @@ _MANY: Space = {
     "stages": (1, 2, 3, 4),
     "abreast": (1, 4, 8),
 }
+_LATENT: Space = {
+    "rows": (16, 32, 64, 128),
+    "keys": (16, 32, 64),
+    "warps": (4, 8),
+    "stages": (1, 2, 3),
+}
 
 SPACES: dict[str, dict[str, Space]] = {
     "norm.rms": _NORM,
@@ -44,5 +50,7 @@ SPACES: dict[str, dict[str, Space]] = {
             "warps": (2, 4, 8),
             "stages": (1, 2, 3, 4),
         },
+        "latent decode": _LATENT | {"waves": (1, 2, 4)},
+        "latent prefill": _LATENT,
     },
 }

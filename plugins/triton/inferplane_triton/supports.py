@@ -20,7 +20,7 @@ from inferplane.spec import (
     Support,
 )
 
-from . import schemes
+from . import defaults, schemes
 
 FLOATS = ("fp32", "fp16", "bf16")
 ACTIVATIONS = frozenset({"silu", "gelu", "gelu_tanh", "swigluoai"})
@@ -41,6 +41,8 @@ WIDEST = 32_768  # elements of a row that one program holds
 MOST_GROUPS = 64  # query heads a kv head
 LARGEST_PAGE = 128
 MOST_EXPERTS = 1024
+LARGEST_VALUE, LARGEST_REST = 512, 128
+MOST_LATENT_HEADS = 256
 LARGEST_VOCABULARY = 1 << 24  # counts in fp32 are exact up to it
 
 
@@ -87,7 +89,7 @@ def embedding(request: EmbeddingRequest) -> Support:
 
 
 def kv_dtype(request: Any) -> Support:
-    """The cache's type: a float type of the device, or fp8, without scales as in the contract."""
+    """The cache's type: a float type of the device, or fp8."""
     kv = request.kv_dtype
     if kv in FLOATS and kv in request.device.dtypes:
         return Support.yes()
@@ -102,8 +104,10 @@ def kv_dtype(request: Any) -> Support:
 
 
 def kv_write(request: KVWriteRequest) -> Support:
-    if request.layout != "standard":
-        return Support.no(f"layout is {request.layout!r}, it writes the standard one")
+    if request.layout not in ("standard", "latent"):
+        return Support.no(f"layout is {request.layout!r}, it writes the standard and latent ones")
+    if request.layout == "latent" and request.kv_heads != 1:
+        return Support.no(f"{request.kv_heads} kv heads, the latent layout has one vector a token")
     return floats(request) and kv_dtype(request)
 
 
@@ -160,6 +164,8 @@ def experts(request: ExpertsRequest) -> Support:
 
 def attention_input(request: AttentionInputRequest) -> Support:
     sizes = request.rotary.head_dim, request.write.head_dim
+    if request.write.layout != "standard":
+        return Support.no(f"layout is {request.write.layout!r}, it writes the standard one")
     if sizes[0] != sizes[1]:
         return Support.no(f"head sizes of rotary and KV write differ: {sizes[0]} and {sizes[1]}")
     if request.qk_norm is not None and request.qk_norm.size != sizes[0]:
@@ -180,6 +186,31 @@ def attention(request: AttentionRequest) -> Support:
     groups = request.heads // request.kv_heads
     if groups > MOST_GROUPS:
         return Support.no(f"{groups} query heads a kv head, it has 1 to {MOST_GROUPS}")
+    return floats(request) and kv_dtype(request)
+
+
+def latent(request: AttentionRequest) -> Support:
+    if request.kind is not GroupKind.LATENT:
+        return Support.no(f"KV group kind is {request.kind.value}, it has latent")
+    size, value, page = request.head_dim, request.out_dim, request.page_size
+    if not 8 <= value < size or value > LARGEST_VALUE or size - value > LARGEST_REST:
+        return Support.no(
+            f"vectors have {size} elements, {value} of them values; it has up to "
+            f"{LARGEST_VALUE} values, and 1 to {LARGEST_REST} others"
+        )
+    if request.kv_heads != 1 or not 1 <= request.heads <= MOST_LATENT_HEADS:
+        return Support.no(
+            f"{request.heads} heads over {request.kv_heads}, it has 1 to {MOST_LATENT_HEADS} over 1"
+        )
+    if not 1 <= page <= LARGEST_PAGE:
+        return Support.no(f"page size is {page}, it has 1 to {LARGEST_PAGE}")
+    found = defaults.latent(request, "latent decode")
+    padded = defaults.latent_bytes(request) * (found["rows"] + found["keys"])
+    if padded > defaults.shared_memory(request.device):
+        return Support.no(
+            f"a tile needs {padded:,} bytes that a program shares, {request.device.name} has "
+            f"{defaults.shared_memory(request.device):,}"
+        )
     return floats(request) and kv_dtype(request)
 
 

@@ -14,13 +14,16 @@ import products
 import torch
 from inferplane_triton import (
     activation,
+    align,
     attention,
     attention_input,
     embedding,
+    experts,
     linear,
     norm,
     quantize,
     rotary,
+    route,
     supports,
     write,
 )
@@ -46,8 +49,8 @@ from inferplane.spec import (
 from inferplane.spec.torch_types import torch_dtype
 
 USERS: tuple[Any, ...] = (
-    activation, attention, attention_input, embedding, linear, norm, quantize, rotary, sampling,
-    write,
+    activation, align, attention, attention_input, embedding, experts, linear, norm, quantize,
+    rotary, route, sampling, write,
 )  # fmt: skip
 TOKENS, ROWS, VOCABULARY = 48, 64, 151_936
 
@@ -89,6 +92,7 @@ def calls(props: DeviceProps) -> Iterator[tuple[str, Callable[[], Any]]]:
     yield from _attention(props)
     yield from _sampling(props)
     yield from products.linears(props)
+    yield from products.mixtures(props)
 
 
 def _ones(*shape: int, dtype: str = "bf16") -> torch.Tensor:

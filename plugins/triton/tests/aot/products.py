@@ -6,10 +6,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from inferplane_triton import linear, supports
+from inferplane_triton import experts, linear, route, supports
 from inferplane_triton.prepared import operand
 
-from inferplane.spec import DeviceProps, LinearRequest, Packed, QuantScheme
+from inferplane.spec import (
+    UNQUANTIZED,
+    DeviceProps,
+    ExpertsRequest,
+    LinearRequest,
+    Packed,
+    QuantScheme,
+    RoutingRequest,
+)
 from inferplane.spec.torch_types import torch_dtype
 
 
@@ -82,3 +90,52 @@ def _linear(r: LinearRequest, tokens: int) -> None:
     made = operand(kernel.recipe, r.scheme, canonical(r.scheme, r.out_features, r.in_features))
     x = torch.empty(tokens, r.in_features, dtype=torch_dtype(r.dtype))
     kernel(x, Packed(data=(made, None), final_bytes=0))
+
+
+ROUTINGS: dict[str, dict[str, Any]] = {
+    "softmax 8 of 128": {"experts": 128, "top_k": 8},
+    "groups 8 of 256": {
+        "experts": 256, "top_k": 8, "scoring": "sigmoid", "bias": True, "groups": 8,
+        "top_groups": 4, "scaling": 2.5, "shared": 1,
+    },
+    "groups 6 of 160": {
+        "experts": 160, "top_k": 6, "groups": 8, "top_groups": 3, "group_score": "max",
+    },
+}  # fmt: skip
+EXPERTS = {
+    name: scheme
+    for name, scheme in ({"plain": UNQUANTIZED} | SCHEMES).items()
+    if name
+    in ("plain", "int4 g128", "int8 channel", "mxfp4", "int8 int8", "fp8 fp8 token", "fp8 fp8 block")
+}
+
+
+def mixtures(props: DeviceProps) -> Iterator[tuple[str, Callable[[], Any]]]:
+    for name, fields in ROUTINGS.items():
+        routing = RoutingRequest(device=props, dtype="bf16", **fields)
+        logits, bias = torch.zeros(16, routing.experts, dtype=torch.bfloat16), torch.zeros(999)
+        yield f"moe.route {name}", lambda r=routing, x=logits: route.route(r)(x, bias)
+    for name, scheme in EXPERTS.items():
+        request = ExpertsRequest(
+            device=props, experts=32, top_k=4, hidden=1024, intermediate=768, dtype="bf16",
+            activation="swigluoai", limit=7.0, bias=True, scheme=scheme,
+        )  # fmt: skip
+        if not supports.experts(request).ok:
+            continue
+        for part, tokens in (("few", 4), ("many", 1024)):
+            yield f"moe.experts {part} {name}", lambda r=request, t=tokens: _experts(r, t)
+
+
+def _experts(r: ExpertsRequest, tokens: int) -> None:
+    kernel, dtype, data = experts.Experts(r), torch_dtype(r.dtype), []
+    for asked, rows, inputs in (
+        (kernel.gate_up, 2 * r.intermediate, r.hidden),
+        (kernel.down, r.hidden, r.intermediate),
+    ):
+        shape = r.experts, rows, inputs
+        weight = {"weight": torch.empty(shape, dtype=dtype)}
+        tensors = canonical(r.scheme, *shape) if r.scheme.quantized else weight
+        data.append((operand(asked, r.scheme, tensors), torch.empty(r.experts, rows, dtype=dtype)))
+    chosen = torch.zeros((tokens, r.top_k), dtype=torch.int32)
+    x = torch.empty(tokens, r.hidden, dtype=dtype)
+    kernel(x, torch.zeros(tokens, r.top_k), chosen, Packed(data=data, final_bytes=0))

@@ -11,14 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 from inferplane_triton.attention import Attention
+from inferplane_triton.latent import LatentAttention
 from interpreter_platform import PROPS
 
 from inferplane.reference.attention import Attention as Reference
 from inferplane.spec import AttentionLimits, AttentionMetadata, AttentionRequest, GroupKind
+from inferplane.spec.kv import standard_layout
 from inferplane.spec.torch_types import torch_dtype
 
 FEW_CORES = replace(PROPS, cores=8)
 SMALL = {"queries": 16, "keys": 16, "warps": 4, "stages": 1}
+FEW_HEADS = {"rows": 16, "keys": 16, "warps": 4, "stages": 1, "waves": 4}
+ROWS = {"rows": 16, "keys": 16, "warps": 4, "stages": 1}
 SPLIT = {"keys": 16, "warps": 4, "stages": 1, "waves": 4}
 
 
@@ -26,8 +30,13 @@ def request(device: Any = FEW_CORES, **fields: Any) -> AttentionRequest:
     given = {"heads": 4, "kv_heads": 2, "head_dim": 32, "dtype": "fp32", "page_size": 4} | fields
     given.setdefault("kv_dtype", given["dtype"])
     given.setdefault("scale", given["head_dim"] ** -0.5)
-    kind = GroupKind.WINDOW if given.get("window") else GroupKind.FULL
-    return AttentionRequest(device=device, kind=kind, **given)
+    given.setdefault("kind", GroupKind.WINDOW if given.get("window") else GroupKind.FULL)
+    return AttentionRequest(device=device, **given)
+
+
+def latent(device: Any = FEW_CORES, **fields: Any) -> AttentionRequest:
+    given = {"heads": 4, "head_dim": 40, "value_dim": 32} | fields
+    return request(device, kv_heads=1, kind=GroupKind.LATENT, **given)
 
 
 def metadata(rows: list[tuple[int, int]], page: int, rng: np.random.Generator) -> AttentionMetadata:
@@ -49,10 +58,12 @@ def metadata(rows: list[tuple[int, int]], page: int, rng: np.random.Generator) -
 def tensors(r: AttentionRequest, meta: AttentionMetadata, seed: int = 0) -> dict[str, Any]:
     draw = torch.Generator().manual_seed(seed)
     pages, tokens = meta.page_table.size, int(meta.query_starts[-1])
-    cache = torch.randn(pages, r.page_size, 2, r.kv_heads, r.head_dim, generator=draw)
+    shape = standard_layout(r).shape
+    cache = torch.randn(pages, *shape, generator=draw)
     q = torch.randn(tokens, r.heads, r.head_dim, generator=draw).to(torch_dtype(r.dtype))
     sinks = torch.randn(r.heads, generator=draw).to(q.dtype) if r.sinks else None
-    return {"q": q, "cache": cache.to(torch_dtype(r.kv_dtype)), "sinks": sinks}
+    scales = torch.tensor([0.75, 1.5]) if r.kv_scales else None
+    return {"q": q, "cache": cache.to(torch_dtype(r.kv_dtype)), "sinks": sinks, "scales": scales}
 
 
 def both(
@@ -61,16 +72,20 @@ def both(
     """(found, right in fp64, the plan)."""
     meta = metadata(rows, r.page_size, np.random.default_rng(0))
     given = tensors(r, meta)
-    kernel = Attention(r, **{"decode": SPLIT, "prefill": SMALL} | configurations)
+    if r.kind is GroupKind.LATENT:
+        kernel: Any = LatentAttention(r, **{"decode": FEW_HEADS, "prefill": ROWS} | configurations)
+    else:
+        kernel = Attention(r, **{"decode": SPLIT, "prefill": SMALL} | configurations)
     limits = AttentionLimits(max_rows=len(rows), max_tokens=len(given["q"]), max_context=512)
     plan = kernel.plan(meta, kernel.buffers(limits, torch.device("cpu")))
-    found = torch.full_like(given["q"], float("nan"))
-    kernel.run(given["q"], None, None, given["cache"], plan, found, given["sinks"])
+    found = torch.full_like(given["q"][..., : r.out_dim], float("nan"))
+    extra = given["sinks"], given["scales"]
+    kernel.run(given["q"], None, None, given["cache"], plan, found, *extra)
     right = torch.zeros(found.shape, dtype=torch.float64)
     sinks = None if given["sinks"] is None else given["sinks"].double()
     oracle = Reference(replace(r, dtype="fp64", kv_dtype="fp64"))
     q, cache = given["q"].double(), given["cache"].float().double()
-    oracle.run(q, None, None, cache, oracle.plan(meta, None), right, sinks)
+    oracle.run(q, None, None, cache, oracle.plan(meta, None), right, sinks, given["scales"])
     return found, right, plan
 
 

@@ -27,6 +27,8 @@ SEMANTICS = {
     "sinks-no-groups": {"heads": 2, "kv_heads": 2, "sinks": True},
     "softcap-sinks-window": {"softcap": 2.0, "sinks": True, "window": 70},
     "fp8": {"kv_dtype": "fp8_e4m3"},
+    "fp8-scales-sinks": {"kv_dtype": "fp8_e4m3", "kv_scales": True, "sinks": True},
+    "scales-no-groups": {"heads": 2, "kv_heads": 2, "kv_scales": True},
     "fp8-no-groups": {"heads": 2, "kv_heads": 2, "kv_dtype": "fp8_e4m3"},
 }
 
