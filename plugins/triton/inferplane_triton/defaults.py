@@ -78,18 +78,22 @@ def prefill(request: AttentionRequest) -> Configuration:
 
 
 def latent(request: AttentionRequest, case: str) -> Configuration:
-    """As many heads (of several queries, in a prefill) as fit beside a tile of keys, 64 at most."""
+    """As many heads (of several queries, in a prefill) as fit beside a tile of keys: 32, or 64 where
+    vectors that need no conversion wait in a large shared memory instead of registers."""
     r, few = request, case == "latent decode"
     each = latent_bytes(r)
     wide, room = dtype_bytes(r.dtype) > 2, shared_memory(r.device)
-    rows = 16 if wide else min(64, max(16, power_of_two(r.heads))) if few else 64
+    most = 64 if room >= 200 * 1024 and r.kv_dtype == r.dtype else 32
+    rows = 16 if wide else min(most, max(16, power_of_two(r.heads))) if few else most
     keys = 16 if wide else 32
     while rows > 16 and (rows + 2 * keys) * each > room:
         rows //= 2
     while keys > 16 and (rows + keys) * each > room:
         keys //= 2
     stages = between(1, room // each // keys - rows // keys, 2)
-    found = {"rows": rows, "keys": keys, "warps": 8 if rows >= 64 else 4, "stages": stages}
+    converted = rows >= 32 and r.kv_dtype != r.dtype and room >= 200 * 1024
+    warps = 8 if rows >= 64 or converted else 4
+    found = {"rows": rows, "keys": keys, "warps": warps, "stages": stages}
     return found | ({"waves": 2} if few else {})
 
 
@@ -128,7 +132,7 @@ def products(asked: Recipe, dtype: str, device: DeviceProps, case: str) -> Confi
     decoded = 0 if stored == dtype_bytes(asked.type) else dtype_bytes(asked.type)
     room = shared_memory(device) - int(columns * block_k * decoded)
     stages = between(1, int(room / (block_k * (rows * given + columns * stored))), 4)
-    found = {"block_n": columns, "block_k": block_k, "warps": 4 if few or wide else 8}
+    found = {"block_n": columns, "block_k": max(32, block_k), "warps": 4 if few or wide else 8}
     more = {"waves": 2} if few else {"block_m": rows, "abreast": 8}
     return found | {"stages": stages} | more
 

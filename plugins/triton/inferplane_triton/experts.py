@@ -127,9 +127,7 @@ def experts_kernel(
 
 
 @triton.jit
-def join_kernel(
-    parts, weights, experts, y, each, most, SIZE: tl.constexpr, BLOCK: tl.constexpr
-):
+def join_kernel(parts, weights, experts, y, each, most, SIZE: tl.constexpr, BLOCK: tl.constexpr):
     """y [T, C]: the sum of a token's parts [T E, C] times their weights. An expert that is not one
     of `most` has no part."""
     token = tl.program_id(0).to(tl.int64)

@@ -20,13 +20,15 @@ def inferplane_feature() -> FeatureSpec:
 @hookimpl
 def inferplane_ops(props: DeviceProps) -> list[Candidate]:
     return [
-        _kernel("norm.rms", supports.norm, "norm:rms_norm", features={"weight_offset"}, tuned=True),
+        _kernel(
+            "norm.rms", supports.norm, "norm:rms_norm", features={"weight_offset"}, tuned="tunables"
+        ),
         _kernel(
             "norm.add_rms",
             supports.norm,
             "norm:add_rms_norm",
             features={"weight_offset"},
-            tuned=True,
+            tuned="tunables",
         ),
         _kernel(
             "rotary",
@@ -39,19 +41,21 @@ def inferplane_ops(props: DeviceProps) -> list[Candidate]:
             supports.activation,
             "activation:gated",
             features={*supports.ACTIVATIONS, "limit"},
-            tuned=True,
+            tuned="tunables",
         ),
         _kernel(
             "embedding", supports.embedding, "embedding:Embedding", features={"scale", "sharded"}
         ),
-        _kernel("kv.write", supports.kv_write, "write:kv_write", features={"kv_dtype", "kv_scales"}),
+        _kernel(
+            "kv.write", supports.kv_write, "write:kv_write", features={"kv_dtype", "kv_scales"}
+        ),
         _kernel(
             "sample",
             supports.sample,
             "sample:sample",
             features=supports.SAMPLING,
             capture="none",
-            tuned=True,
+            tuned="tunables",
         ),
     ]
 
@@ -68,7 +72,7 @@ def inferplane_attention(props: DeviceProps) -> list[Candidate]:
             features=features,
             capture="decode",
             page_sizes=PAGE_SIZES,
-            tuned=True,
+            tuned="tunables",
         ),
         _kernel(
             "attention",
@@ -78,7 +82,7 @@ def inferplane_attention(props: DeviceProps) -> list[Candidate]:
             features=latent,
             capture="decode",
             page_sizes=PAGE_SIZES,
-            tuned=True,
+            tuned="tunables",
         ),
     ]
 
@@ -88,7 +92,11 @@ def inferplane_quantization(props: DeviceProps) -> list[Candidate]:
     features = {"bias", *schemes.FEATURES}
     return [
         _kernel(
-            "linear", supports.linear, "linear:QuantizedLinear", features=features, tuned=True
+            "linear",
+            supports.linear,
+            "linear:QuantizedLinear",
+            features=features,
+            tuned="product_tunables",
         )
     ]
 
@@ -100,7 +108,11 @@ def inferplane_moe(props: DeviceProps) -> list[Candidate]:
     return [
         _kernel("moe.route", supports.route, "route:route", features=routing),
         _kernel(
-            "moe.experts", supports.experts, "experts:Experts", features=features, tuned=True
+            "moe.experts",
+            supports.experts,
+            "experts:Experts",
+            features=features,
+            tuned="product_tunables",
         ),
     ]
 
@@ -120,15 +132,15 @@ def inferplane_blocks(props: DeviceProps) -> list[Candidate]:
 
 
 def _kernel(
-    op: str, answer: Any, load: str, *, name: str = "", tuned: bool = False, **options: Any
+    op: str, answer: Any, load: str, *, name: str = "", tuned: str = "", **options: Any
 ) -> Candidate:
-    """tuned: its configurations can be measured with `inferplane tune`."""
+    """tuned: the module that lets `inferplane tune` measure its configurations."""
     name = name or op.removesuffix(".gated").replace(".", "_")
     return Candidate(
         op=op,
         name=f"triton.{name}",
         supports=answer,
         load=f"{_HERE}.{load}",
-        tunable=f"{_HERE}.tunables:{name}" if tuned else "",
+        tunable=f"{_HERE}.{tuned}:{name}" if tuned else "",
         **options,
     )

@@ -166,7 +166,9 @@ def _shared(scheme: QuantScheme, inputs: int) -> Support:
     least = LEAST_BYTES if scheme.activation else LEAST_GROUP
     if scheme.granularity == "group":
         if inputs % scheme.group:
-            return Support.no(f"{inputs} inputs, they must be a multiple of the group, {scheme.group}")
+            return Support.no(
+                f"{inputs} inputs, they must be a multiple of the group, {scheme.group}"
+            )
         return _step("a scale", scheme.group, least)
     if scheme.granularity == "block":
         return _step("a scale", scheme.block[1], least)

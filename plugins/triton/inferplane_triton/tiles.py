@@ -66,7 +66,7 @@ def nearest_integer(x):
 def quantized(x, TYPE: tl.constexpr, HIGH: tl.constexpr):
     """fp32 -> the nearest of the values of TYPE, up to HIGH."""
     x = tl.minimum(tl.maximum(x, -HIGH), HIGH)
-    if TYPE == tl.int8:
+    if tl.int8 == TYPE:
         x = nearest_integer(x)
     return x.to(TYPE)
 
@@ -104,7 +104,7 @@ def codes(
             code = code.to(tl.int16) - OFFSET
             if ZERO:
                 code = code - zero.to(tl.int16)[None, :]
-        if TYPE == tl.int8:
+        if tl.int8 == TYPE:
             code = code.to(tl.int8)
         else:
             code = code.to(tl.float32).to(TYPE)
@@ -130,7 +130,7 @@ def products(
     """
     EVEN: tl.constexpr = K % BLOCK_K == 0
     BY_STEP: tl.constexpr = (W_GROUP > 0) or (INPUT == GROUP)
-    INTEGERS: tl.constexpr = TYPE == tl.int8
+    INTEGERS: tl.constexpr = tl.int8 == TYPE
     if INTEGERS and not BY_STEP:
         acc = tl.zeros((BLOCK_M, BLOCK_N), tl.int32)
     else:
@@ -194,9 +194,7 @@ def block_scaled_products(
         if INPUT == GROUP:
             places = x_scale + x_scale_at[:, None] + groups[None, :]
             x_exponents = tl.load(places, mask=x_valid[:, None], other=0)
-            acc = tl.dot_scaled(
-                given, x_exponents, X_FORMAT, weight, w_exponents, W_FORMAT, acc
-            )
+            acc = tl.dot_scaled(given, x_exponents, X_FORMAT, weight, w_exponents, W_FORMAT, acc)
         else:
             acc = tl.dot_scaled(given, None, X_FORMAT, weight, w_exponents, W_FORMAT, acc)
     return acc

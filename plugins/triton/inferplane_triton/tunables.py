@@ -18,9 +18,11 @@ from inferplane.spec import (
     AttentionLimits,
     AttentionMetadata,
     AttentionRequest,
+    GroupKind,
     SampleInputs,
     SampleRequest,
 )
+from inferplane.spec.kv import standard_layout
 from inferplane.spec.torch_types import torch_dtype
 
 from . import activation as activation_kernel
@@ -29,6 +31,7 @@ from . import defaults
 from . import norm as norm_kernel
 from . import sample as sample_kernel
 from .defaults import Configuration
+from .latent import LatentAttention
 from .spaces import SPACES
 from .tuned_files import FOLDER, file_name
 
@@ -126,9 +129,16 @@ class Sample(Tunable):
 
 
 class Attention(Tunable):
-    """decode: B rows over a long context. prefill: one prompt."""
+    """decode: B rows over a long context. prefill: one prompt. latent ...: the same of latent
+    groups."""
+
+    def cases(self, request: Any) -> Sequence[str]:
+        of_latent = request.kind is GroupKind.LATENT
+        return tuple(case for case in super().cases(request) if ("latent" in case) == of_latent)
 
     def default(self, request: Any, case: str) -> Configuration:
+        if "latent" in case:
+            return defaults.latent(request, case)
         return (defaults.decode if case == "decode" else defaults.prefill)(request)
 
     def call(
@@ -138,9 +148,12 @@ class Attention(Tunable):
         configuration: Mapping[str, int],
         device: torch.device,
     ) -> Callable[[], object]:
-        r, decoding = request, case == "decode"
+        r, decoding = request, case.endswith("decode")
         rows, context = (_DECODES, _CONTEXT) if decoding else (1, _PROMPT)
-        kernel = attention_kernel.Attention(r, **{case: configuration})
+        given: dict[str, Any] = {case.removeprefix("latent "): configuration}
+        kernel: Any = (LatentAttention if "latent" in case else attention_kernel.Attention)(
+            r, **given
+        )
         counts = np.full(rows, 1 if decoding else context)
         tokens, width = int(counts.sum()), -(-context // r.page_size)
         limits = AttentionLimits(max_rows=rows, max_tokens=tokens, max_context=context)
@@ -155,15 +168,16 @@ class Attention(Tunable):
         )
         plan = kernel.plan(metadata, kernel.buffers(limits, device))
         dtype = torch_dtype(r.dtype)
-        shape = rows * width, r.page_size, 2, r.kv_heads, r.head_dim
+        shape = rows * width, *standard_layout(r).shape
         cache = torch.randn(shape, device=device, dtype=dtype).to(torch_dtype(r.kv_dtype))
         q = torch.randn(tokens, r.heads, r.head_dim, device=device, dtype=dtype)
-        out, kv = torch.empty_like(q), q[:, : r.kv_heads]
+        out, kv = torch.empty_like(q[..., : r.out_dim]), q[:, : r.kv_heads]
         sinks = torch.zeros(r.heads, device=device, dtype=dtype) if r.sinks else None
-        return lambda: kernel.run(q, kv, kv, cache, plan, out, sinks)
+        scales = torch.ones(2, device=device) if r.kv_scales else None
+        return lambda: kernel.run(q, kv, kv, cache, plan, out, sinks, scales)
 
 
 norm_rms, norm_add_rms = Norm("norm.rms"), Norm("norm.add_rms")
 activation = Activation("activation.gated")
 sample = Sample("sample")
-attention = Attention("attention")
+attention = latent_attention = Attention("attention")

@@ -10,7 +10,18 @@ import torch
 from inferplane_triton import defaults, plan
 from inferplane_triton.spaces import SPACES
 
-from inferplane.spec import AttentionLimits, AttentionMetadata, AttentionRequest, DeviceProps, GiB
+from inferplane.spec import (
+    UNQUANTIZED,
+    AttentionLimits,
+    AttentionMetadata,
+    AttentionRequest,
+    DeviceProps,
+    ExpertsRequest,
+    GiB,
+    GroupKind,
+    LinearRequest,
+    QuantScheme,
+)
 
 pytestmark = pytest.mark.ci(platforms=["cpu"], suite="plugins", est_seconds=5)
 
@@ -36,6 +47,55 @@ def test_defaults_are_in_the_space_and_fit_into_the_devices_shared_memory(shared
         held = found.get("queries", 0) * size * each
         held += found["stages"] * 2 * found["keys"] * size * each
         assert held <= shared * 1024
+
+
+@pytest.mark.parametrize("shared", [64, 99, 163, 227])
+@pytest.mark.parametrize(
+    ("dtype", "kv"), [("bf16", "bf16"), ("bf16", "fp8_e4m3"), ("fp16", "fp16")]
+)
+def test_defaults_of_latent_attention_fit(shared, dtype, kv):
+    asked = replace(
+        request(shared * 1024, dtype=dtype, head_dim=576, value_dim=512, heads=128, kv_heads=1),
+        kv_dtype=kv,
+        kind=GroupKind.LATENT,
+    )
+    for case in ("latent decode", "latent prefill"):
+        found = defaults.latent(asked, case)
+        space = SPACES["attention"][case]
+        assert {n: v for n, v in found.items() if v not in space[n]} == {}
+        tiles = found["rows"] + found["keys"] * found["stages"]
+        assert tiles * defaults.latent_bytes(asked) <= shared * 1024
+
+
+SCHEMES = (
+    UNQUANTIZED,
+    QuantScheme.named(weight="int4", granularity="group", group=128),
+    QuantScheme.named(weight="fp4_e2m1", granularity="group", group=16, scale="fp8_e4m3"),
+    QuantScheme.named(weight="int8", activation="int8"),
+)
+
+
+@pytest.mark.parametrize("shared", [48, 64, 99, 227])
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
+@pytest.mark.parametrize("scheme", SCHEMES, ids=lambda scheme: scheme.name)
+def test_defaults_of_products_are_in_the_space_and_fit(shared, dtype, scheme):
+    device = replace(DEVICE, details=(("shared_memory_bytes", str(shared * 1024)),))
+    given = {"device": device, "dtype": dtype, "scheme": scheme}
+    experts = ExpertsRequest(experts=8, top_k=2, hidden=1024, intermediate=512, **given)
+    linear = LinearRequest(in_features=1024, out_features=512, **given)
+    each = 1 if scheme.activation else 4 if dtype == "fp32" else 2
+    stored = each if not scheme.quantized else 1 / scheme.packed
+    for case in ("decode", "prefill"):
+        for op, found in (
+            ("linear", defaults.linear(linear, case)),
+            ("moe.experts", defaults.experts(experts, case)),
+        ):
+            space = SPACES[op][case]
+            assert {n: v for n, v in found.items() if v not in space[n]} == {}
+            rows = found.get("block_m", defaults.FEW_TOKENS)
+            step = found["block_k"] if scheme.group != 16 else 16
+            held = found["stages"] * step * (rows * each + found["block_n"] * stored)
+            assert held <= shared * 1024
 
 
 def test_a_device_that_does_not_say_gets_a_small_default():

@@ -8,19 +8,24 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from inferplane_triton import supports
+from inferplane_triton import plugin, supports
 
 from inferplane.spec import (
+    UNQUANTIZED,
     ActivationRequest,
     AttentionInputRequest,
     AttentionRequest,
     DeviceProps,
     EmbeddingRequest,
+    ExpertsRequest,
     GiB,
     GroupKind,
     KVWriteRequest,
+    LinearRequest,
     NormRequest,
+    QuantScheme,
     RotaryRequest,
+    RoutingRequest,
     SampleRequest,
 )
 
@@ -44,6 +49,17 @@ ROTARY = RotaryRequest(**COMMON, heads=8, kv_heads=2, head_dim=128, rotary_dim=1
 NORM = NormRequest(**COMMON, size=128, eps=1e-6)
 INPUT = AttentionInputRequest(device=DEVICE, rotary=ROTARY, write=WRITE, qk_norm=NORM)
 SAMPLE = SampleRequest(device=DEVICE, vocab=1000)
+LATENT = replace(
+    ATTENTION, kind=GroupKind.LATENT, heads=16, kv_heads=1, head_dim=576, value_dim=512
+)
+INT4 = QuantScheme.named(weight="int4", granularity="group", group=128, scale="bf16")
+LINEAR = LinearRequest(**COMMON, in_features=256, out_features=96, scheme=INT4)
+ROUTING = RoutingRequest(**COMMON, experts=160, top_k=6, groups=8, top_groups=3)
+EXPERTS = ExpertsRequest(
+    **COMMON, experts=8, top_k=2, hidden=256, intermediate=128, scheme=INT4, activation="swigluoai"
+)
+LATENT_WRITE = replace(WRITE, layout="latent", kv_heads=1, head_dim=576)
+WHOLE = QuantScheme.named(weight="int8", activation="int8", activation_granularity="tensor")
 REQUESTS = {
     "norm": NORM,
     "rotary": ROTARY,
@@ -53,6 +69,10 @@ REQUESTS = {
     "attention": ATTENTION,
     "attention_input": INPUT,
     "sample": SAMPLE,
+    "latent": LATENT,
+    "linear": LINEAR,
+    "route": ROUTING,
+    "experts": EXPERTS,
 }
 
 
@@ -96,6 +116,24 @@ REFUSED = [
     (supports.sample, replace(SAMPLE, shards=2), "2 shards"),
     (supports.sample, replace(SAMPLE, dtype="bf16"), "logits are bf16"),
     (supports.attention_input, replace(INPUT, qk_norm=replace(NORM, size=64)), "size is 64"),
+    (supports.attention_input, replace(INPUT, write=LATENT_WRITE), "'latent', it writes"),
+    (supports.kv_write, replace(LATENT_WRITE, kv_heads=2), "2 kv heads"),
+    (supports.latent, ATTENTION, "kind is full"),
+    (supports.latent, replace(LATENT, value_dim=576), "576 of them values"),
+    (supports.latent, replace(LATENT, head_dim=1024), "1024 elements, 512"),
+    (supports.latent, replace(LATENT, kv_heads=2), "16 heads over 2"),
+    (supports.latent, replace(LATENT, heads=512), "512 heads over 1"),
+    (supports.latent, replace(LATENT, page_size=256), "page size is 256"),
+    (supports.linear, replace(LINEAR, scheme=UNQUANTIZED), "not quantized"),
+    (supports.linear, replace(LINEAR, adapters=2), "adapters"),
+    (supports.linear, replace(LINEAR, sharding="row", shards=4), "64 inputs, they must be"),
+    (supports.route, replace(ROUTING, top_k=61), "61 experts a token, of 60"),
+    (supports.route, replace(ROUTING, groups=7), "160 experts are not in 7"),
+    (supports.route, replace(ROUTING, experts=4096, groups=0), "4,096 experts"),
+    (supports.experts, replace(EXPERTS, activation="relu"), "activation is relu"),
+    (supports.experts, replace(EXPERTS, intermediate=192), "192 inputs, they must be"),
+    (supports.experts, replace(EXPERTS, scheme=replace(INT4, reordered=True)), "permuted"),
+    (supports.experts, replace(EXPERTS, scheme=WHOLE), "share a scale that is found"),
 ]
 
 
@@ -113,6 +151,24 @@ def test_an_fp8_cache_needs_a_device_that_converts_it():
     assert "fp8_e4m3_convert" in refused.reason
 
 
+def test_latent_attention_needs_room_for_a_tile():
+    device = replace(DEVICE, details=(("shared_memory_bytes", str(32 * 1024)),))
+    refused = supports.latent(replace(LATENT, device=device))
+    assert "bytes that a program shares, a device has 32,768" in refused.reason
+
+
+def test_scaled_caches_are_a_feature_of_attention_and_its_write_and_not_of_the_block():
+    asked = {
+        "attention": replace(ATTENTION, kv_scales=True, kv_dtype="fp8_e4m3"),
+        "kv.write": replace(WRITE, kv_scales=True),
+        "attention.input": replace(INPUT, write=replace(WRITE, kv_scales=True)),
+    }
+    offers = [*plugin.inferplane_ops(DEVICE), *plugin.inferplane_attention(DEVICE)]
+    offers += plugin.inferplane_blocks(DEVICE)
+    able = {o.op for o in offers if o.op in asked and asked[o.op].requires <= o.features}
+    assert able == {"attention", "kv.write"}
+
+
 def test_hooks_and_answers_import_neither_torch_nor_triton():
     code = (
         "import sys, inferplane_triton.plugin as p, inferplane_triton.supports as s;"
@@ -120,7 +176,8 @@ def test_hooks_and_answers_import_neither_torch_nor_triton():
         "d = DeviceProps(name='x', profile='x', memory_bytes=1, dtypes=frozenset({'fp32'}),"
         " capabilities=frozenset({'triton'}));"
         "found = [*p.inferplane_ops(d), *p.inferplane_attention(d), *p.inferplane_blocks(d)];"
-        "assert len(found) == 9, found;"
+        "found += [*p.inferplane_quantization(d), *p.inferplane_moe(d)];"
+        "assert len(found) == 13, found;"
         "assert s.norm(NormRequest(device=d, size=8, dtype='fp32', eps=1e-6)).ok;"
         "print([m for m in ('torch', 'triton', 'numpy') if m in sys.modules])"
     )

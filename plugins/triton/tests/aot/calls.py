@@ -19,6 +19,7 @@ from inferplane_triton import (
     attention_input,
     embedding,
     experts,
+    latent,
     linear,
     norm,
     quantize,
@@ -46,11 +47,12 @@ from inferplane.spec import (
     SampleInputs,
     SampleRequest,
 )
+from inferplane.spec.kv import standard_layout
 from inferplane.spec.torch_types import torch_dtype
 
 USERS: tuple[Any, ...] = (
-    activation, align, attention, attention_input, embedding, experts, linear, norm, quantize,
-    rotary, route, sampling, write,
+    activation, align, attention, attention_input, embedding, experts, latent, linear, norm,
+    quantize, rotary, route, sampling, write,
 )  # fmt: skip
 TOKENS, ROWS, VOCABULARY = 48, 64, 151_936
 
@@ -90,6 +92,7 @@ def calls(props: DeviceProps) -> Iterator[tuple[str, Callable[[], Any]]]:
     yield from _elements(props)
     yield from _heads(props)
     yield from _attention(props)
+    yield from _latent(props)
     yield from _sampling(props)
     yield from products.linears(props)
     yield from products.mixtures(props)
@@ -188,6 +191,12 @@ ATTENTION: dict[str, dict[str, Any]] = {
     "bf16 H48 K1 D128": {"heads": 48, "kv_heads": 1},
     "bf16 H32 K8 D128 P128": {"page_size": 128},
     "fp32 H16 K8 D256": {"heads": 16, "head_dim": 256, "dtype": "fp32"},
+    "bf16 H32 K8 D128 fp8 scales": {"kv_dtype": "fp8_e4m3", "kv_scales": True},
+}
+LATENT: dict[str, dict[str, Any]] = {
+    "bf16 H128": {},
+    "bf16 H16": {"heads": 16},
+    "bf16 H16 fp8 scales": {"heads": 16, "kv_dtype": "fp8_e4m3", "kv_scales": True},
 }
 
 
@@ -206,9 +215,34 @@ def _attention(props: DeviceProps) -> Iterator[tuple[str, Callable[[], Any]]]:
             yield f"attention {part} {name}", lambda r=request, c=counts: _attend(r, c)
 
 
+def _latent(props: DeviceProps) -> Iterator[tuple[str, Callable[[], Any]]]:
+    for name, fields in LATENT.items():
+        given = {"heads": 128, "dtype": "bf16", "kv_dtype": "bf16"} | fields
+        request = AttentionRequest(
+            device=props, kind=GroupKind.LATENT, kv_heads=1, head_dim=576, value_dim=512,
+            page_size=64, scale=0.1, **given,
+        )  # fmt: skip
+        if not supports.latent(request).ok:
+            continue
+        for part, counts in (("decode", [1] * ROWS), ("few", [1, 1]), ("prefill", [40, 8])):
+            yield f"latent {part} {name}", lambda r=request, c=counts: _attend(r, c)
+        writing = KVWriteRequest(
+            device=props, layout="latent", kv_heads=1, head_dim=576, page_size=64,
+            kv_scales=request.kv_scales, dtype="bf16", kv_dtype=request.kv_dtype,
+        )  # fmt: skip
+        k, cache = _ones(TOKENS, 1, 576), _ones(8, 64, 576, dtype=request.kv_dtype)
+        slots, scales = torch.zeros(TOKENS, dtype=torch.int64), _ones(2, dtype="fp32")
+        yield (
+            f"kv.write latent {name}",
+            lambda r=writing, k=k, c=cache, s=slots, x=scales: write.kv_write(r)(k, k, c, s, x),
+        )
+
+
 def _attend(r: AttentionRequest, counts: list[int]) -> None:
 
-    kernel, rows, tokens = attention.Attention(r), len(counts), sum(counts)
+    latent_group = r.kind is GroupKind.LATENT
+    kernel: Any = latent.LatentAttention(r) if latent_group else attention.Attention(r)
+    rows, tokens = len(counts), sum(counts)
     limits = AttentionLimits(max_rows=64, max_tokens=64, max_context=8192)
     buffers = kernel.buffers(limits, torch.device("cpu"))
     plan = kernel.plan(
@@ -224,10 +258,10 @@ def _attend(r: AttentionRequest, counts: list[int]) -> None:
     )
     qkv = _ones(tokens, r.heads + 2 * r.kv_heads, r.head_dim, dtype=r.dtype)
     q, k, v = qkv.split((r.heads, r.kv_heads, r.kv_heads), 1)
-    cache = _ones(8, r.page_size, 2, r.kv_heads, r.head_dim, dtype=r.kv_dtype)
-    out = _ones(tokens, r.heads, r.head_dim, dtype=r.dtype)
+    cache = _ones(8, *standard_layout(r).shape, dtype=r.kv_dtype)
+    out = _ones(tokens, r.heads, r.out_dim, dtype=r.dtype)
     sinks = _ones(r.heads, dtype=r.dtype) if r.sinks else None
-    kernel.run(q, k, v, cache, plan, out, sinks)
+    kernel.run(q, k, v, cache, plan, out, sinks, _ones(2, dtype="fp32") if r.kv_scales else None)
 
 
 def _sampling(props: DeviceProps) -> Iterator[tuple[str, Callable[[], Any]]]:

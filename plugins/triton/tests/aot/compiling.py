@@ -124,8 +124,11 @@ def measured(
         for call_name, call in calls(target.props):
             if wanted and call_name not in wanted:
                 continue
+            seen: list[str] = []
             for launch in recorded(call):
-                key = f"{call_name}: {launch.kernel.__name__}"
+                seen.append(launch.kernel.__name__)
+                again = seen.count(seen[-1])  # gate and up, then down
+                key = f"{call_name}: {seen[-1]}{f' {again}' if again > 1 else ''}"
                 kernel = compiled(launch, target)
                 yield name, key, figures(kernel, target, launch.options["num_warps"])
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from inferplane_triton import experts, linear, route, supports
 from inferplane_triton.prepared import operand
+from inferplane_triton.product_tunables import blank
 
 from inferplane.spec import (
     UNQUANTIZED,
@@ -54,26 +55,6 @@ SCHEMES = {
 }  # fmt: skip
 
 
-def canonical(scheme: QuantScheme, *shape: int, parts: int = 1) -> dict[str, torch.Tensor]:
-    """Tensors of one weight [N, K] or [X, N, K]; contents do not matter."""
-    *lead, rows, columns = shape
-    found = {
-        "weight": torch.zeros(
-            (*lead, rows, columns // scheme.packed), dtype=torch.uint8
-        ).view(torch_dtype(scheme.storage))
-    }  # fmt: skip
-    size = {
-        "tensor": (parts,),
-        "channel": (rows,),
-        "group": (rows, columns // max(scheme.group, 1)),
-        "block": (-(-rows // max(scheme.block[0], 1)), -(-columns // max(scheme.block[1], 1))),
-    }[scheme.granularity]
-    found["scale"] = torch.zeros((*lead, *size), dtype=torch_dtype(scheme.scale_storage))
-    found["zero"] = torch.zeros((*lead, *size), dtype=torch.uint8)
-    found["global_scale"] = found["input_scale"] = torch.zeros(*lead, parts)
-    return found
-
-
 def linears(props: DeviceProps) -> Iterator[tuple[str, Callable[[], Any]]]:
     for name, scheme in SCHEMES.items():
         request = LinearRequest(
@@ -87,7 +68,7 @@ def linears(props: DeviceProps) -> Iterator[tuple[str, Callable[[], Any]]]:
 
 def _linear(r: LinearRequest, tokens: int) -> None:
     kernel = linear.QuantizedLinear(r)
-    made = operand(kernel.recipe, r.scheme, canonical(r.scheme, r.out_features, r.in_features))
+    made = operand(kernel.recipe, r.scheme, blank(r.scheme, r.dtype, r.out_features, r.in_features))
     x = torch.empty(tokens, r.in_features, dtype=torch_dtype(r.dtype))
     kernel(x, Packed(data=(made, None), final_bytes=0))
 
@@ -106,7 +87,15 @@ EXPERTS = {
     name: scheme
     for name, scheme in ({"plain": UNQUANTIZED} | SCHEMES).items()
     if name
-    in ("plain", "int4 g128", "int8 channel", "mxfp4", "int8 int8", "fp8 fp8 token", "fp8 fp8 block")
+    in (
+        "plain",
+        "int4 g128",
+        "int8 channel",
+        "mxfp4",
+        "int8 int8",
+        "fp8 fp8 token",
+        "fp8 fp8 block",
+    )
 }
 
 
@@ -132,9 +121,7 @@ def _experts(r: ExpertsRequest, tokens: int) -> None:
         (kernel.gate_up, 2 * r.intermediate, r.hidden),
         (kernel.down, r.hidden, r.intermediate),
     ):
-        shape = r.experts, rows, inputs
-        weight = {"weight": torch.empty(shape, dtype=dtype)}
-        tensors = canonical(r.scheme, *shape) if r.scheme.quantized else weight
+        tensors = blank(r.scheme, r.dtype, r.experts, rows, inputs)
         data.append((operand(asked, r.scheme, tensors), torch.empty(r.experts, rows, dtype=dtype)))
     chosen = torch.zeros((tokens, r.top_k), dtype=torch.int32)
     x = torch.empty(tokens, r.hidden, dtype=dtype)

@@ -158,7 +158,9 @@ def test_half_precision(mended, dtype, scheme, most):
 
 def test_shared_exponents_on_the_devices_own_unit(mended):
     scheme = group("fp4_e2m1", 32, "ue8m0")
-    found, right = both(scheme, dtype="bf16", device=BLOCK_SCALED, activation="swigluoai", limit=7.0)
+    found, right = both(
+        scheme, dtype="bf16", device=BLOCK_SCALED, activation="swigluoai", limit=7.0
+    )
     assert error(found, right) < 3e-2
 
 

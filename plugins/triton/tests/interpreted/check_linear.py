@@ -13,7 +13,17 @@ from inferplane_triton import schemes, supports
 from inferplane_triton.linear import QuantizedLinear
 from inferplane_triton.prepared import operand
 from interpreter_platform import PROPS
-from quantized import BLOCK_SCALED, EIGHT_BITS, FNUZ, INPUTS_TOO, WEIGHT_ONLY, Drawn, by, draw, group
+from quantized import (
+    BLOCK_SCALED,
+    EIGHT_BITS,
+    FNUZ,
+    INPUTS_TOO,
+    WEIGHT_ONLY,
+    Drawn,
+    by,
+    draw,
+    group,
+)
 
 from inferplane.reference.linear import Linear as Reference
 from inferplane.spec import LinearRequest
@@ -49,7 +59,9 @@ def both(
     kernel, oracle = QuantizedLinear(r, FEW, MANY), Reference(r)
     before = {name: tensor.clone() for name, tensor in tensors.items()}
     found = kernel(x, kernel.prepare(source))
-    assert all(torch.equal(tensors[n].view(torch.uint8), t.view(torch.uint8)) for n, t in before.items())
+    assert all(
+        torch.equal(tensors[n].view(torch.uint8), t.view(torch.uint8)) for n, t in before.items()
+    )
     return found, oracle(x, oracle.prepare(source))
 
 

@@ -3,26 +3,51 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
+from batches import latent
 from batches import request as attention_request
-from inferplane_triton import tunables, tuned_files
-from inferplane_triton.plugin import inferplane_attention, inferplane_ops
+from inferplane_triton import defaults, product_tunables, tunables, tuned_files
+from inferplane_triton.plugin import (
+    inferplane_attention,
+    inferplane_moe,
+    inferplane_ops,
+    inferplane_quantization,
+)
 from interpreter_platform import PROPS
+from quantized import group
 
 from inferplane.cli.measuring import Measured, Subject, load, write
-from inferplane.spec import ActivationRequest, NormRequest, SampleRequest
+from inferplane.spec import (
+    ActivationRequest,
+    ExpertsRequest,
+    LinearRequest,
+    NormRequest,
+    SampleRequest,
+)
 
 NORM = NormRequest(device=PROPS, size=32, dtype="fp32", eps=1e-6)
+SCHEME = group("int4", 32)
 REQUESTS = {
-    "norm.rms": NORM,
-    "norm.add_rms": NormRequest(op="norm.add_rms", device=PROPS, size=32, dtype="fp32", eps=1e-6),
-    "activation.gated": ActivationRequest(device=PROPS, size=64, dtype="fp32"),
-    "sample": SampleRequest(device=PROPS, vocab=100, extra=frozenset({"random", "top_k", "top_p"})),
-    "attention": attention_request(device=PROPS, sinks=True),
+    "triton.norm_rms": NORM,
+    "triton.norm_add_rms": replace(NORM, op="norm.add_rms"),
+    "triton.activation": ActivationRequest(device=PROPS, size=64, dtype="fp32"),
+    "triton.sample": SampleRequest(
+        device=PROPS, vocab=100, extra=frozenset({"random", "top_k", "top_p"})
+    ),
+    "triton.attention": attention_request(device=PROPS, sinks=True),
+    "triton.latent_attention": latent(device=PROPS, kv_scales=True),
+    "triton.linear": LinearRequest(
+        device=PROPS, in_features=64, out_features=32, dtype="fp32", bias=True, scheme=SCHEME
+    ),
+    "triton.moe_experts": ExpertsRequest(
+        device=PROPS, experts=2, top_k=2, hidden=32, intermediate=32, dtype="fp32", scheme=SCHEME
+    ),
 }
-OFFERS = {c.op: c for c in (*inferplane_ops(PROPS), *inferplane_attention(PROPS)) if c.tunable}
+HOOKS = inferplane_ops, inferplane_attention, inferplane_quantization, inferplane_moe
+OFFERS = {c.name: c for hook in HOOKS for c in hook(PROPS) if c.tunable}
 
 
 @pytest.fixture(autouse=True)
@@ -35,15 +60,18 @@ def small(monkeypatch):
         "_ROWS": 2,
     }.items():
         monkeypatch.setattr(tunables, name, size)
+    monkeypatch.setattr(product_tunables, "_FEW", 2)
+    monkeypatch.setattr(product_tunables, "_MANY", 5)
+    monkeypatch.setattr(defaults, "FEW_PAIRS", 2)
 
 
 def test_every_tunable_kernel_is_tested_here():
     assert OFFERS.keys() == REQUESTS.keys()
 
 
-@pytest.mark.parametrize("op", REQUESTS)
-def test_the_default_and_a_neighbour_run_in_each_case(op):
-    tunable, request = load(OFFERS[op]), REQUESTS[op]
+@pytest.mark.parametrize("name", REQUESTS)
+def test_the_default_and_a_neighbour_run_in_each_case(name):
+    tunable, request = load(OFFERS[name]), REQUESTS[name]
     for case in tunable.cases(request):
         configurations = tunable.configurations(request, case)
         assert len(configurations) > 10
@@ -54,8 +82,8 @@ def test_the_default_and_a_neighbour_run_in_each_case(op):
 
 def test_what_is_written_is_what_the_kernel_gets(tmp_path, monkeypatch):
     monkeypatch.setattr(tunables, "FOLDER", tmp_path)
-    tunable = load(OFFERS["norm.rms"])
-    subject = Subject(OFFERS["norm.rms"], tunable, NORM, "")
+    tunable = load(OFFERS["triton.norm_rms"])
+    subject = Subject(OFFERS["triton.norm_rms"], tunable, NORM, "")
     best = tunable.configurations(NORM, "")[-1]
     write([Measured(subject, [(dict(best), 1.0)], [], None)], tunable.file(NORM), {})
     given = tuned_files.configured("norm.rms", NORM, "", {"rows": 1, "warps": 1}, tmp_path)

@@ -100,9 +100,7 @@ def draw(scheme: QuantScheme, *shape: int, parts: int = 1, seed: int = 0) -> dic
         found["scale"] = (numbers(*lead, *size) / 64).to(torch_dtype(scheme.scale))
     if scheme.zero_point:
         high = 16 if scheme.packed == 2 else 256
-        found["zero"] = torch.randint(
-            0, high, (*lead, *size), generator=chance, dtype=torch.uint8
-        )
+        found["zero"] = torch.randint(0, high, (*lead, *size), generator=chance, dtype=torch.uint8)
     if scheme.global_scale:
         found["global_scale"] = numbers(*lead, parts)
     if scheme.reordered:
