@@ -34,7 +34,7 @@ class Blocks:
 def count_kernel(
     experts, counts, pairs, X: tl.constexpr, BLOCK_X: tl.constexpr, CHUNK: tl.constexpr
 ):
-    """counts [C, BLOCK_X]: pairs of each expert in one chunk. An expert out of range is nobody's."""
+    """counts [C, BLOCK_X]: pairs of each expert in one chunk; one out of range is nobody's."""
     chunk = tl.program_id(0)
     at = chunk * CHUNK + tl.arange(0, CHUNK)
     expert = tl.load(experts + at, mask=at < pairs, other=-1)

@@ -24,7 +24,8 @@ _TENSOR_CORE_ROWS = 16  # the fewest rows of a matrix product
 
 
 class Attention(AttentionKernel):
-    """Full and sliding-window attention over grouped heads, with sinks, soft-capping and scaled caches.
+    """Full and sliding-window attention over grouped heads, with sinks, soft-capping and
+    scaled caches.
 
     Everything that a decode launch is made of but the plan's integers, which lie in device memory,
     is fixed by the number of rows: steps of decodes can be captured.

@@ -78,8 +78,8 @@ def prefill(request: AttentionRequest) -> Configuration:
 
 
 def latent(request: AttentionRequest, case: str) -> Configuration:
-    """As many heads (of several queries, in a prefill) as fit beside a tile of keys: 32, or 64 where
-    vectors that need no conversion wait in a large shared memory instead of registers."""
+    """As many heads (of several queries, in a prefill) as fit beside a tile of keys: 32, or 64
+    where vectors that need no conversion wait in a large shared memory, not in registers."""
     r, few = request, case == "latent decode"
     each = latent_bytes(r)
     wide, room = dtype_bytes(r.dtype) > 2, shared_memory(r.device)

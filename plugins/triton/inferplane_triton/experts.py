@@ -1,7 +1,8 @@
-"""op "moe.experts": pairs of a token and an expert sorted once, two grouped products, a weighted sum.
+"""op "moe.experts": pairs of a token and an expert are sorted once, then two grouped products and
+a weighted sum.
 
-Legend: T tokens, E experts a token, X experts, C hidden, I intermediate, M rows of a block; N outputs
-and K inputs of one product.
+Legend: T tokens, E experts a token, X experts, C hidden, I intermediate, M rows of a block; N
+outputs and K inputs of one product.
 """
 
 from __future__ import annotations
@@ -161,7 +162,8 @@ class Experts:
 
     def prepare(self, source: WeightSource) -> Packed:
         """One projection after the other, so that one is held twice at most."""
-        r, data, kept = self.request, [], {}
+        r, data = self.request, []
+        kept: dict[str, torch.Tensor] = {}
         for name, asked in (("gate_up", self.gate_up), ("down", self.down)):
             own = [key for key in source.names() if key.startswith(f"{name}.")]
             tensors = {key.removeprefix(f"{name}."): source.read(key) for key in own}
@@ -187,9 +189,8 @@ class Experts:
             return y_TC
         config, rows = self._tiles(pairs)
         blocks = align(experts_TE.contiguous(), r.experts, rows)
-        shape = {"dtype": x_TC.dtype, "device": x_TC.device}
-        hidden = torch.empty((pairs, r.intermediate), **shape)
-        parts = torch.empty((pairs, r.hidden), **shape)
+        hidden = x_TC.new_empty((pairs, r.intermediate))
+        parts = x_TC.new_empty((pairs, r.hidden))
         (gate_up, first_bias), (down, bias) = packed.data
         self._multiply(x_TC, hidden, self.gate_up, gate_up, first_bias, blocks, config, each)
         self._multiply(hidden, parts, self.down, down, bias, blocks, config, 0)
@@ -223,7 +224,7 @@ class Experts:
         config: Mapping[str, int],
         each: int,
     ) -> None:
-        """each: experts a token where x has a row for each token, 0 where it has one for each pair."""
+        """each: experts a token where x has a row a token, 0 where it has one a pair."""
         r, x_scale = self.request, made.input_scale
         if asked.input in ("token", "group"):
             x, x_scale = quantize(x, asked)

@@ -1,5 +1,5 @@
-"""op "attention" for latent groups (MLA, DeepSeek-V2, arXiv 2405.04434) in its absorbed form: all heads
-read one vector a token, whose first elements are the value as well.
+"""op "attention" for latent groups in the absorbed form: all heads read one vector a token, whose
+first elements are the value as well (MLA, DeepSeek-V2, arXiv 2405.04434).
 
 Legend: T tokens, B rows, H query heads, D size of the vector, V of the value, R = D - V, P page, S
 splits, M rows of a tile (queries and heads), N keys.

@@ -37,7 +37,7 @@ def linear_kernel(
     SPLITS: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
     ABREAST: tl.constexpr,
 ):  # fmt: skip
-    """A program: one tile of outputs, one split of the inputs. With several, y is fp32 [S, T, N]."""
+    """A program: a tile of outputs, a split of the inputs; with several, y is fp32 [S, T, N]."""
     columns: tl.constexpr = (N + BLOCK_N - 1) // BLOCK_N
     row, column = tile_of(tl.program_id(0), tl.cdiv(tokens, BLOCK_M), columns, ABREAST)
     split = tl.program_id(1)

@@ -9,6 +9,7 @@ from inferplane.spec import Candidate, DeviceProps, FeatureSpec, hookimpl
 from . import schemes, supports
 
 _HERE = "inferplane_triton"
+_OWN, _PRODUCTS = "tunables", "product_tunables"  # modules
 PAGE_SIZES = (16, 32, 64, 128, 8, 4, 2, 1)
 
 
@@ -20,15 +21,13 @@ def inferplane_feature() -> FeatureSpec:
 @hookimpl
 def inferplane_ops(props: DeviceProps) -> list[Candidate]:
     return [
-        _kernel(
-            "norm.rms", supports.norm, "norm:rms_norm", features={"weight_offset"}, tuned="tunables"
-        ),
+        _kernel("norm.rms", supports.norm, "norm:rms_norm", features={"weight_offset"}, tuned=_OWN),
         _kernel(
             "norm.add_rms",
             supports.norm,
             "norm:add_rms_norm",
             features={"weight_offset"},
-            tuned="tunables",
+            tuned=_OWN,
         ),
         _kernel(
             "rotary",
@@ -41,7 +40,7 @@ def inferplane_ops(props: DeviceProps) -> list[Candidate]:
             supports.activation,
             "activation:gated",
             features={*supports.ACTIVATIONS, "limit"},
-            tuned="tunables",
+            tuned=_OWN,
         ),
         _kernel(
             "embedding", supports.embedding, "embedding:Embedding", features={"scale", "sharded"}
@@ -55,7 +54,7 @@ def inferplane_ops(props: DeviceProps) -> list[Candidate]:
             "sample:sample",
             features=supports.SAMPLING,
             capture="none",
-            tuned="tunables",
+            tuned=_OWN,
         ),
     ]
 
@@ -72,7 +71,7 @@ def inferplane_attention(props: DeviceProps) -> list[Candidate]:
             features=features,
             capture="decode",
             page_sizes=PAGE_SIZES,
-            tuned="tunables",
+            tuned=_OWN,
         ),
         _kernel(
             "attention",
@@ -82,7 +81,7 @@ def inferplane_attention(props: DeviceProps) -> list[Candidate]:
             features=latent,
             capture="decode",
             page_sizes=PAGE_SIZES,
-            tuned="tunables",
+            tuned=_OWN,
         ),
     ]
 
@@ -96,7 +95,7 @@ def inferplane_quantization(props: DeviceProps) -> list[Candidate]:
             supports.linear,
             "linear:QuantizedLinear",
             features=features,
-            tuned="product_tunables",
+            tuned=_PRODUCTS,
         )
     ]
 
@@ -112,7 +111,7 @@ def inferplane_moe(props: DeviceProps) -> list[Candidate]:
             supports.experts,
             "experts:Experts",
             features=features,
-            tuned="product_tunables",
+            tuned=_PRODUCTS,
         ),
     ]
 

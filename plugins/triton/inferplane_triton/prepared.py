@@ -47,7 +47,7 @@ def operand(
     tensors: Mapping[str, torch.Tensor],
     parts: tuple[int, ...] = (),
 ) -> Operand:
-    """tensors: as `spec.quant` lists them, with experts in front or without. parts: rows of each."""
+    """tensors: as `spec.quant` lists them, with or without experts. parts: rows of each."""
     made = Operand(weight=tensors["weight"].contiguous())
     if not scheme.quantized:
         return made

@@ -1,4 +1,4 @@
-"""Inputs quantized at run time: a scale for each row, or for each group of a row's elements; alone, or
+"""Inputs quantized at run time: a scale for each row, or for each group of its elements; alone, or
 after an RMS norm in the same pass.
 
 Legend: T rows, C elements of a row, G groups of a row.

@@ -1,4 +1,4 @@
-"""Which quantization schemes the kernels have, and how each is computed. Data in, data out; no torch.
+"""Which quantization schemes the kernels have, and how each is computed. No torch.
 
 N outputs, K inputs.
 """
@@ -52,8 +52,8 @@ class Recipe:
     """How products with a weight are computed.
 
     kind: what its elements are. offset: what is subtracted from codes. zero: whether zero points
-    are, too. group, rows: inputs and outputs that share a scale which is applied in the steps; 0, 0:
-    there is none. exponents: those scales are ue8m0. input, input_group: what inputs are when they
+    are, too. group, rows: inputs and outputs that share a scale which is applied in the steps, 0: none.
+    exponents: those scales are ue8m0. input, input_group: what inputs are when they
     are read, and how many share a scale. input_exponents: those scales are ue8m0. type: dtype name
     of what is multiplied. high: its largest value, if inputs are quantized.
     most_k: inputs that a step may take at most, 0 for any. block_scaled: on the device's own unit
@@ -93,7 +93,8 @@ def recipe(scheme: QuantScheme, dtype: str, inputs: int, device: DeviceProps) ->
         return Recipe(kind="float", type=dtype)
     grouped = {"group": (scheme.group, 1), "block": (scheme.block[1], scheme.block[0])}
     group, rows = grouped.get(scheme.granularity, (0, 0))
-    kind, multiplied, high, given, input_group = _KINDS[scheme.weight], dtype, 0.0, "as_is", 0
+    kind, multiplied, high, input_group = _KINDS[scheme.weight], dtype, 0.0, 0
+    given: Input = "as_is"
     if scheme.activation:
         fnuz = scheme.activation == "fp8_e4m3" and fp8_type(device) == "fp8_e4m3fnuz"
         multiplied = "fp8_e4m3fnuz" if fnuz else scheme.activation

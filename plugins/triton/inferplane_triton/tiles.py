@@ -1,8 +1,8 @@
 """Tiles of matrix products with quantized weights, shared by linear and expert kernels.
 
-Legend: M rows (tokens), N outputs, K inputs; a tile is [M, N], and takes BLOCK_K inputs a step. Codes
-of weights are multiplied as they are, scales are applied to the products: in every step where inputs
-share them by groups, else once behind the last.
+Legend: M rows (tokens), N outputs, K inputs; a tile is [M, N], and takes BLOCK_K inputs a step.
+Codes of weights are multiplied as they are, scales are applied to the products: in every step where
+inputs share them by groups, else once behind the last.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ def codes(
 
     w_at [N]: where rows begin, in elements of `w`. k: the first input. zero [N]. table: of NF4.
     """
+    INTEGER: tl.constexpr = KIND == INT8 if KIND < INT4 else KIND == INT4
     if KIND >= INT4:
         at = k // 2 + tl.arange(0, BLOCK_K // 2)
         mask = n_valid[:, None]
@@ -99,7 +100,7 @@ def codes(
         code = fp4_values(code).to(TYPE)
     elif KIND == NF4:
         code = tl.load(table + code.to(tl.int32)).to(TYPE)
-    elif (KIND == INT4) or (KIND == INT8):
+    elif INTEGER:
         if ZERO or (OFFSET != 0):
             code = code.to(tl.int16) - OFFSET
             if ZERO:

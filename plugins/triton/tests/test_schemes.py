@@ -41,7 +41,7 @@ REFUSED = [
     (group("int4", 128, scale="int8"), 256, "scales are int8"),
     (group("int4", 128), 192, "192 inputs, they must be a multiple of the group, 128"),
     (group("int4", 48), 96, "48 inputs share a scale, it has powers of two from 16"),
-    (group("int4", 16, activation="int8"), 96, "16 inputs share a scale, it has powers of two from 32"),
+    (group("int4", 16, activation="int8"), 96, "it has powers of two from 32"),
     (QuantScheme.named(weight="int4"), 33, "two share a byte"),
     (QuantScheme.named(weight="uint8", zero_point=True, activation="int8"), 64, "meet int8 inputs"),
     (QuantScheme.named(weight="int8", activation="fp8_e4m3"), 64, "meet fp8_e4m3 inputs"),

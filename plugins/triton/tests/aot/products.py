@@ -83,12 +83,9 @@ ROUTINGS: dict[str, dict[str, Any]] = {
         "experts": 160, "top_k": 6, "groups": 8, "top_groups": 3, "group_score": "max",
     },
 }  # fmt: skip
-EXPERTS = {
-    name: scheme
-    for name, scheme in ({"plain": UNQUANTIZED} | SCHEMES).items()
-    if name
-    in (
-        "plain",
+EXPERTS = {"plain": UNQUANTIZED} | {
+    name: SCHEMES[name]
+    for name in (
         "int4 g128",
         "int8 channel",
         "mxfp4",
@@ -103,7 +100,7 @@ def mixtures(props: DeviceProps) -> Iterator[tuple[str, Callable[[], Any]]]:
     for name, fields in ROUTINGS.items():
         routing = RoutingRequest(device=props, dtype="bf16", **fields)
         logits, bias = torch.zeros(16, routing.experts, dtype=torch.bfloat16), torch.zeros(999)
-        yield f"moe.route {name}", lambda r=routing, x=logits: route.route(r)(x, bias)
+        yield f"moe.route {name}", lambda r=routing, x=logits, b=bias: route.route(r)(x, b)
     for name, scheme in EXPERTS.items():
         request = ExpertsRequest(
             device=props, experts=32, top_k=4, hidden=1024, intermediate=768, dtype="bf16",

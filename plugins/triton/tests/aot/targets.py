@@ -50,40 +50,18 @@ class Target:
 
 
 _K = 1024
+_MMA, _MFMA = ("mma.sync",), ("v_mfma",)
+_FNUZ = frozenset({"fp8_e4m3fnuz_gemm"})
 TARGETS = {
     target.name: target
     for target in (
+        Target("sm_80", "cuda", 80, 32, 163 * _K, 164 * _K, 64, 2048, 108, _MMA, frozenset()),
+        Target("sm_90", "cuda", 90, 32, 227 * _K, 228 * _K, 64, 2048, 132, ("wgmma", *_MMA)),
         Target(
-            "sm_80", "cuda", 80, 32, 163 * _K, 164 * _K, 64, 2048, 108, ("mma.sync",), frozenset()
+            "sm_100", "cuda", 100, 32, 227 * _K, 228 * _K, 64, 2048, 148, ("tcgen05", *_MMA), _FP4
         ),
-        Target("sm_90", "cuda", 90, 32, 227 * _K, 228 * _K, 64, 2048, 132, ("wgmma", "mma.sync")),
-        Target(
-            "sm_100",
-            "cuda",
-            100,
-            32,
-            227 * _K,
-            228 * _K,
-            64,
-            2048,
-            148,
-            ("tcgen05", "mma.sync"),
-            _FP4,
-        ),
-        Target("sm_120", "cuda", 120, 32, 99 * _K, 100 * _K, 48, 2048, 170, ("mma.sync",), _FP4),
-        Target(
-            "gfx942",
-            "hip",
-            "gfx942",
-            64,
-            64 * _K,
-            64 * _K,
-            32,
-            512,
-            304,
-            ("v_mfma",),
-            frozenset({"fp8_e4m3fnuz_gemm"}),
-        ),
-        Target("gfx950", "hip", "gfx950", 64, 160 * _K, 160 * _K, 32, 512, 256, ("v_mfma",), _FP4),
+        Target("sm_120", "cuda", 120, 32, 99 * _K, 100 * _K, 48, 2048, 170, _MMA, _FP4),
+        Target("gfx942", "hip", "gfx942", 64, 64 * _K, 64 * _K, 32, 512, 304, _MFMA, _FNUZ),
+        Target("gfx950", "hip", "gfx950", 64, 160 * _K, 160 * _K, 32, 512, 256, _MFMA, _FP4),
     )
 }

@@ -1,4 +1,4 @@
-"""Experts: pairs sorted into blocks, the reference's numbers for every scheme, and what is skipped."""
+"""Experts: pairs in blocks, the reference's numbers for every scheme, and what is skipped."""
 
 from __future__ import annotations
 

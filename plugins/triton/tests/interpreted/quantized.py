@@ -1,4 +1,4 @@
-"""Drawn quantized weights in their canonical form, the schemes that are tried, and a source of both.
+"""Drawn quantized weights in their canonical form, and the schemes that are tried.
 
 Legend: X experts, N outputs, K inputs.
 """
@@ -37,6 +37,7 @@ def by(weight: str, granularity: Any, **more: Any) -> QuantScheme:
     return QuantScheme.named(weight=weight, granularity=granularity, **more)
 
 
+CPU = torch.device("cpu")
 _FP8 = {"activation": "fp8_e4m3"}
 _GROUPS = {"activation_granularity": "group", "activation_group": 32}
 _MX = {"activation_scale": "ue8m0", **_FP8, **_GROUPS}
@@ -118,7 +119,7 @@ class Drawn:
     rows: Sequence[int] = ()
     path: str = "here"
     tied_to: str = ""
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
 
     def names(self) -> list[str]:
         return list(self.tensors)
