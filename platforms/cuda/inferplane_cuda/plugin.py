@@ -35,7 +35,7 @@ def inferplane_platform() -> PlatformSpec:
         name="cuda",
         vendor="NVIDIA",
         torch_device="cuda",
-        api=(0, 2),
+        api=(0, 3),
         probe=probe,
         profiles=profiles(),
         process_group="nccl",
@@ -83,7 +83,7 @@ def inferplane_quantization(props: DeviceProps) -> list[Candidate]:
             "cublaslt_fp8",
             supports.scaled_linear,
             "inferplane.spec:TorchScaledLinear",
-            features={"bias", "quantized"},
+            features={"bias", "quantized", "quantized_activation"},
         ),
     ]
 
@@ -91,10 +91,8 @@ def inferplane_quantization(props: DeviceProps) -> list[Candidate]:
 @hookimpl
 def inferplane_communicator(props: DeviceProps) -> list[Candidate]:
     module = f"{_HERE}.communicator"
-    one_shot = _candidate(
-        "all_reduce", "one_shot", supports.one_shot, f"{module}:OneShot", priority=10
-    )
-    return [one_shot] + [
+    shot, load = supports.one_shot, f"{module}:OneShot"
+    return [_candidate("all_reduce", "one_shot", shot, load, priority=10)] + [
         _candidate(op, "nccl", supports.nccl, f"{module}:NCCL") for op in supports.COLLECTIVES
     ]
 

@@ -46,8 +46,8 @@ def scaled_linear(request: LinearRequest) -> Support:
         return Support.no(f"scales are by {scheme.granularity}, it has tensor and channel")
     if scheme.activation_granularity not in ("tensor", "token") or not scheme.dynamic:
         return Support.no("scales of inputs are stored or by group, it finds them")
-    if scheme.reordered:
-        return Support.no("input channels are permuted, it reads them in order")
+    if scheme.scale not in ("fp32", "bf16", "fp16") or scheme.reordered:
+        return Support.no(f"scales are {scheme.scale} or inputs permuted, it has floats in order")
     sizes = sharded(request)
     if any(size % _FP8_MULTIPLE for size in sizes):
         return Support.no(f"{sizes[0]}x{sizes[1]} a rank, both must be multiples of 16")

@@ -33,7 +33,7 @@ def inferplane_platform() -> PlatformSpec:
         name="rocm",
         vendor="AMD",
         torch_device="cuda",  # torch's name for HIP devices
-        api=(0, 2),
+        api=(0, 3),
         probe=probe,
         profiles=profiles(),
         process_group="nccl",
@@ -101,7 +101,7 @@ def inferplane_attention(props: DeviceProps) -> list[Candidate]:
 
 @hookimpl
 def inferplane_quantization(props: DeviceProps) -> list[Candidate]:
-    scaled: dict[str, Any] = {"features": {"bias", "quantized"}}
+    scaled: dict[str, Any] = {"features": {"bias", "quantized", "quantized_activation"}}
     return [
         Candidate(
             op="linear",

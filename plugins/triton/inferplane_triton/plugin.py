@@ -15,7 +15,7 @@ PAGE_SIZES = (16, 32, 64, 128, 8, 4, 2, 1)
 
 @hookimpl
 def inferplane_feature() -> FeatureSpec:
-    return FeatureSpec(name="triton", api=(0, 2))
+    return FeatureSpec(name="triton", api=(0, 3))
 
 
 @hookimpl
@@ -89,14 +89,21 @@ def inferplane_attention(props: DeviceProps) -> list[Candidate]:
 @hookimpl
 def inferplane_quantization(props: DeviceProps) -> list[Candidate]:
     features = {"bias", *schemes.FEATURES}
+    heads = Candidate(
+        op="linear.heads",
+        name="triton.linear_heads",  # one batched product of torch, as fast as a kernel of ours
+        supports=supports.heads,
+        load="inferplane.spec:TorchHeadsLinear",
+    )
     return [
+        heads,
         _kernel(
             "linear",
             supports.linear,
             "linear:QuantizedLinear",
             features=features,
             tuned=_PRODUCTS,
-        )
+        ),
     ]
 
 

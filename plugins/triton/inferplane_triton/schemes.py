@@ -51,13 +51,12 @@ LEAST_BYTES = 32  # the same, of 8-bit types
 class Recipe:
     """How products with a weight are computed.
 
-    kind: what its elements are. offset: what is subtracted from codes. zero: whether zero points
-    are, too. group, rows: inputs and outputs that share a scale which is applied in the steps, 0: none.
-    exponents: those scales are ue8m0. input, input_group: what inputs are when they
-    are read, and how many share a scale. input_exponents: those scales are ue8m0. type: dtype name
-    of what is multiplied. high: its largest value, if inputs are quantized.
-    most_k: inputs that a step may take at most, 0 for any. block_scaled: on the device's own unit
-    for shared exponents.
+    kind: what its elements are. type: dtype name of what is multiplied. offset: what is subtracted
+    from codes. zero: whether zero points are, too. group, rows: inputs and outputs that share a
+    scale of the steps, 0 for none. exponents: those scales are ue8m0. input: what inputs are when
+    they are read. input_group: how many share a scale. input_exponents: those scales are ue8m0.
+    high: the largest value of `type`, if inputs are quantized. most_k: inputs that a step may take
+    at most, 0 for any. block_scaled: on the device's own unit for shared exponents.
     """
 
     kind: Kind

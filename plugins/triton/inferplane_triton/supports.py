@@ -11,6 +11,7 @@ from inferplane.spec import (
     EmbeddingRequest,
     ExpertsRequest,
     GroupKind,
+    HeadsLinearRequest,
     KVWriteRequest,
     LinearRequest,
     NormRequest,
@@ -125,6 +126,10 @@ def linear(request: LinearRequest) -> Support:
         return Support.no("adapters are asked for, it has none")
     inputs, _ = sharded(request)
     return floats(request) and schemes.answer(request.scheme, inputs, request.device)
+
+
+def heads(request: HeadsLinearRequest) -> Support:
+    return floats(request)
 
 
 def route(request: RoutingRequest) -> Support:

@@ -177,7 +177,7 @@ def test_hooks_and_answers_import_neither_torch_nor_triton():
         " capabilities=frozenset({'triton'}));"
         "found = [*p.inferplane_ops(d), *p.inferplane_attention(d), *p.inferplane_blocks(d)];"
         "found += [*p.inferplane_quantization(d), *p.inferplane_moe(d)];"
-        "assert len(found) == 13, found;"
+        "assert len(found) == 14, found;"
         "assert s.norm(NormRequest(device=d, size=8, dtype='fp32', eps=1e-6)).ok;"
         "print([m for m in ('torch', 'triton', 'numpy') if m in sys.modules])"
     )
