@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -21,7 +22,7 @@ sys.path.insert(0, str(AOT))
 from regressions import committed, regressions  # noqa: E402
 from targets import TARGETS  # noqa: E402
 
-pytestmark = pytest.mark.ci(platforms=["cpu"], suite="plugins", est_seconds=60)
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="plugins", est_seconds=80)
 with_triton = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
 
 EVERY_COMMIT = (
@@ -32,6 +33,12 @@ EVERY_COMMIT = (
     "attention decode bf16 H32 K8 D128",
     "attention prefill bf16 H32 K8 D128",
     "sample all",
+    "latent decode bf16 H16",
+    "linear few int4 g128",
+    "linear many int8 int8",
+    "linear many fp8 fp8 block",
+    "moe.route groups 8 of 256",
+    "moe.experts many plain",
 )
 
 
@@ -67,7 +74,7 @@ def test_the_main_kernels_are_no_worse_than_the_committed_figures(target):
 
 
 @with_triton
-@pytest.mark.ci(nightly=True, est_seconds=300)
+@pytest.mark.ci(nightly=True, est_seconds=900)
 @pytest.mark.nightly
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("target", TARGETS)
@@ -102,6 +109,21 @@ def test_half_precision_prefill_uses_matrix_instructions(target, wanted):
     ]
     assert len(names) >= 8
     assert {name: figures[name]["matrix"] for name in names} == dict.fromkeys(names, wanted)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_products_with_quantized_weights_use_matrix_instructions(target):
+    figures = committed()["figures"][target]
+    names = [n for n in figures if re.search(r"linear_kernel|experts_kernel|latent_kernel", n)]
+    assert len(names) >= 40
+    assert [name for name in names if not figures[name]["matrix"]] == []
+
+
+@pytest.mark.parametrize("target", ["sm_90", "sm_100", "sm_120", "gfx942", "gfx950"])
+def test_devices_with_8_bit_floats_multiply_them(target):
+    figures = committed()["figures"][target]
+    assert "linear many fp8 fp8 block: linear_kernel" in figures
+    assert "moe.experts many fp8 fp8 block: experts_kernel 2" in figures
 
 
 @pytest.mark.parametrize("target", TARGETS)
