@@ -108,9 +108,12 @@ def _cache(
 
 @dataclass
 class _Asking:
-    """The part of a builder that a request is made of."""
+    """The part of a builder that a request is made of. No checkpoint, so no scales of a cache."""
 
     context: Any
+
+    def has_kv_scales(self) -> bool:
+        return False
 
 
 def _step(built: Built, cache: Any, pages: Pages, device: torch.device, index: torch.dtype) -> Step:
