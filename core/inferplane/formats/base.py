@@ -54,6 +54,11 @@ class Format(ABC):
         attention module caches in 8 bits: what is cached is the key, or value, divided by it."""
         return None
 
+    def verify(self, module: str, read: Read) -> None:
+        """(optional) Raises UserError for what only the numbers of small tensors tell, before any
+        weight is read. read: as in `load`."""
+        return None
+
     def describe(self) -> str:
         """(optional) A few words for `explain`."""
         return self.name

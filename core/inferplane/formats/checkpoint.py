@@ -114,8 +114,8 @@ class Checkpoint:
         ignored: tuple[str, ...] = (),
     ) -> None:
         """Raises UserError that lists missing and unexpected tensors and wrong shapes. others:
-        stored tensors beside the needs', with their shapes; None for those that may be absent.
-        ignored: beginnings of names of tensors that are not read. One number may have no axis."""
+        stored tensors beside the needs', with their shapes, where axes of one do not count; None
+        for those that may be absent. ignored: beginnings of names of tensors that are not read."""
         wanted = {
             self.name(part.key): part.stored or part.full_shape
             for need in needs
@@ -130,10 +130,15 @@ class Checkpoint:
             for name in self.shapes.keys() - known
             if not name.endswith(ends) and not name.startswith(ignored)
         )
+
+        def same(name: str, shape: tuple[int, ...]) -> bool:
+            found = self.shapes[name]
+            return found == shape or (name in others and _long(found) == _long(shape))
+
         wrong = [
             f"{name} is {list(self.shapes[name])}, the model needs {list(shape)}"
             for name, shape in sorted(wanted.items())
-            if name in self.shapes and (self.shapes[name] or (1,)) != (shape or (1,))
+            if name in self.shapes and not same(name, shape)
         ]
         lines = [
             *_listing("missing tensors", missing),
@@ -144,6 +149,10 @@ class Checkpoint:
             self._unread.setdefault(self.files[name], set()).add(name)
         if lines:
             raise UserError("\n  ".join([f"{self.folder} does not fit its config.json", *lines]))
+
+
+def _long(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(size for size in shape if size != 1)
 
 
 def _listing(title: str, items: list[str], most: int = 12) -> list[str]:

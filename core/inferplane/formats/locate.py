@@ -9,6 +9,8 @@ from typing import Any
 
 from inferplane.errors import UserError
 
+from .described import describe
+
 BUNDLED = {"tiny-arithmetic": "testing/models/arithmetic"}
 _PATTERNS = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt"]
 
@@ -62,11 +64,13 @@ _OLDER = {"quantize_config.json": "gptq", "quant_config.json": "awq"}
 
 def read_config(folder: Path) -> dict[str, Any]:
     """config.json, with the end-of-sequence ids of generation_config.json, which come first, and
-    with `quantization_config` out of a file of its own, as older tools wrote it."""
+    with `quantization_config` out of a file of its own, as older tools wrote it, and all else that
+    the folder says of it (`described.describe`)."""
     raw = read_json(folder / "config.json")
     for name, method in _OLDER.items():
         if "quantization_config" not in raw and (folder / name).exists():
             raw["quantization_config"] = {"quant_method": method} | read_json(folder / name)
+    raw = describe(folder, raw)
     generation = folder / "generation_config.json"
     if generation.exists():
         ids = read_json(generation).get("eos_token_id")

@@ -27,14 +27,23 @@ def _method(*names: str) -> Callable[[Mapping[str, Any]], bool]:
 DEQUANTIZE = "dequantize"
 
 
-def _spec(name: str, load: str) -> FormatSpec:
-    return FormatSpec(name=name, detect=_method(name), load=f"inferplane.formats.{load}")
+def _spec(name: str, load: str, *others: str) -> FormatSpec:
+    """others: further names that files have for it."""
+    return FormatSpec(name=name, detect=_method(name, *others), load=f"inferplane.formats.{load}")
 
 
 BUILT_IN: tuple[FormatSpec, ...] = (
     _spec("gptq", "gptq:GPTQ"),
     _spec("awq", "awq:AWQ"),
     _spec("bitsandbytes", "bitsandbytes:BitsAndBytes"),
+    _spec("compressed-tensors", "compressed_tensors:CompressedTensors", "compressed_tensors"),
+    _spec("fp8", "fp8:Fp8"),
+    _spec("fbgemm_fp8", "fp8:FbgemmFp8"),
+    _spec("mxfp8", "fp8:Mxfp8"),
+    _spec("mxfp4", "mxfp4:Mxfp4"),
+    _spec("modelopt", "modelopt:ModelOpt", "modelopt_fp4", "modelopt_mixed", "modelopt_mxfp8"),
+    _spec("modelslim", "modelslim:ModelSlim"),
+    _spec("quark", "quark:Quark"),
 )
 
 
@@ -94,7 +103,7 @@ def find_quantization(
         return Quantization(format=_load(spec)(config), source="checkpoint")
     if asked is None:
         return Quantization()
-    if asked in known or asked == DEQUANTIZE:
+    if asked not in NAMES and (asked in known or asked == DEQUANTIZE):
         raise UserError(
             f"--quantization is {asked!r}, but the checkpoint is not quantized; to quantize while "
             f"loading: {', '.join(NAMES)}"

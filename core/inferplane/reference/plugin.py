@@ -169,7 +169,7 @@ def _scheme(scheme: QuantScheme, device: DeviceProps) -> Support:
         ("weight type", scheme.weight, _WEIGHTS),
         ("input type", scheme.activation, _INPUTS),
         ("scale type", scheme.scale, _SCALES),
-        ("input scale type", scheme.activation_scale, ("fp32", "ue8m0")),
+        ("input scale type", scheme.activation_scale, ("fp32", "ue8m0", "fp8_e4m3")),
     ):
         if value not in known:
             return Support.no(f"{what} is {value}, there are {', '.join(filter(None, known))}")

@@ -39,7 +39,8 @@ class QuantScheme:
     activation: dtype name that inputs are quantized to, "" when they stay as they are.
     activation_granularity: what shares an input's scale: all, a token, or `activation_group` of
       its inputs. activation_scale: dtype name of those scales.
-    dynamic: activation scales are found at run time rather than stored.
+    dynamic: activation scales are found at run time rather than stored. False with
+      `activation_granularity` "group" (NVFP4): the stored number scales the groups' scales.
     reordered: input channels are permuted by an index that comes with the weight ("act order").
     """
 

@@ -226,15 +226,21 @@ def as_quantized(
     scheme: QuantScheme, x_TK: torch.Tensor, input_scale: torch.Tensor | None = None
 ) -> torch.Tensor:
     """What a kernel of the scheme sees of its inputs: fp32 [T, K], rounded to the activation type.
-    Unchanged where the scheme leaves inputs alone. input_scale: of static activations, fp32."""
+    Unchanged where the scheme leaves inputs alone. input_scale: of static activations, fp32; groups
+    with scales of their own (NVFP4) have those found here, in `activation_scale` times it."""
+    import torch
+
     if not scheme.activation:
         return x_TK.float()
     if not scheme.dynamic:
         assert input_scale is not None
         scale = input_scale.float().max().reshape(1, 1)
+        if scheme.activation_granularity == "group":
+            local = rounded(input_scales(scheme, x_TK) / scale, scheme.activation_scale)
+            scale = torch.where(local == 0, 1.0, local * scale)
     else:
         scale = input_scales(scheme, x_TK)
-    if scheme.activation_granularity == "group" and scheme.dynamic:
+    if scheme.activation_granularity == "group":
         scale = scale.repeat_interleave(scheme.activation_group, dim=-1)[..., : x_TK.shape[-1]]
     return rounded(x_TK.float() / scale, scheme.activation) * scale
 
