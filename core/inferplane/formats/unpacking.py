@@ -49,7 +49,7 @@ def _weight(layout: Layout, stored: torch.Tensor, name: str) -> torch.Tensor:
     scheme, packing = layout.scheme, layout.packing
     if packing == "words":
         expect(stored, name, torch.int32)
-        codes = stored.contiguous().view(torch.uint8)
+        codes = _bytes(stored)
         return (codes ^ 128).view(torch.int8) if scheme.weight == "int8" else codes
     if packing == "loose":
         expect(stored, name, torch.int8)
@@ -68,6 +68,11 @@ def _weight(layout: Layout, stored: torch.Tensor, name: str) -> torch.Tensor:
     return stored.view(wanted)
 
 
+def _bytes(stored: torch.Tensor) -> torch.Tensor:
+    """int32 [..., W] -> uint8 [..., 4 W]. A plain copy: strides of axes of one may be anything."""
+    return stored.clone(memory_format=torch.contiguous_format).view(torch.uint8)
+
+
 def _unsigned(stored: torch.Tensor) -> torch.Tensor:
     """int8 -> uint8, plus 128."""
     return stored.view(torch.uint8) ^ 128
@@ -76,7 +81,7 @@ def _unsigned(stored: torch.Tensor) -> torch.Tensor:
 def _zero(layout: Layout, stored: torch.Tensor, rows: int) -> torch.Tensor:
     """uint8 [..., N, G], in the codes of the weight."""
     if layout.packing == "words":
-        codes = stored.transpose(-1, -2).contiguous().view(torch.uint8)
+        codes = _bytes(stored.transpose(-1, -2))
         if layout.scheme.packed == 2:
             codes = unpack(codes)
         return codes[..., :rows].transpose(-1, -2)
