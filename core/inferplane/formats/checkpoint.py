@@ -115,7 +115,8 @@ class Checkpoint:
     ) -> None:
         """Raises UserError that lists missing and unexpected tensors and wrong shapes. others:
         stored tensors beside the needs', with their shapes, where axes of one do not count; None
-        for those that may be absent. ignored: beginnings of names of tensors that are not read."""
+        for those that may be absent. ignored: beginnings of names of tensors that are not read.
+        One number may have no axis."""
         wanted = {
             self.name(part.key): part.stored or part.full_shape
             for need in needs
@@ -133,7 +134,8 @@ class Checkpoint:
 
         def same(name: str, shape: tuple[int, ...]) -> bool:
             found = self.shapes[name]
-            return found == shape or (name in others and _long(found) == _long(shape))
+            one = _long(found) == _long(shape)
+            return found == shape or (one and (name in others or max(shape, default=1) == 1))
 
         wrong = [
             f"{name} is {list(self.shapes[name])}, the model needs {list(shape)}"

@@ -3,7 +3,7 @@
 A weight is (weight - weight_offset) * weight_scale; of "W8A8" the file has `deq_scale`, which is
 `input_scale` times the weight's scale, as fp32 or as fp32's bits in int64. 4-bit weights of
 "W4A8_DYNAMIC" lie two a byte along the outputs, those of "W4A4_DYNAMIC" one a byte.
-Source: the description of the format AscendV1 in msmodelslim's documentation, and its saver.
+Source: the description of the format's version 1 in msmodelslim's documentation, and its saver.
 """
 
 from __future__ import annotations

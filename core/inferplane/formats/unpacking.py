@@ -6,18 +6,18 @@ Legend: N outputs, K inputs, G groups; "..." for the axis of experts.
 from __future__ import annotations
 
 from collections.abc import Callable
-
-import torch
+from typing import TYPE_CHECKING
 
 from inferplane.errors import UserError
 from inferplane.spec import QuantScheme
 from inferplane.spec.quantized import pack, unpack
-from inferplane.spec.torch_types import torch_dtype
 
 from .layout import Layout, scale_shape
 
-Read = Callable[[str], torch.Tensor]
-FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+if TYPE_CHECKING:
+    import torch
+
+Read = Callable[[str], "torch.Tensor"]
 
 
 def canonical(layout: Layout, read: Read, module: str) -> dict[str, torch.Tensor]:
@@ -46,6 +46,10 @@ def canonical(layout: Layout, read: Read, module: str) -> dict[str, torch.Tensor
 
 
 def _weight(layout: Layout, stored: torch.Tensor, name: str) -> torch.Tensor:
+    import torch
+
+    from inferplane.spec.torch_types import torch_dtype
+
     scheme, packing = layout.scheme, layout.packing
     if packing == "words":
         expect(stored, name, torch.int32)
@@ -70,16 +74,25 @@ def _weight(layout: Layout, stored: torch.Tensor, name: str) -> torch.Tensor:
 
 def _bytes(stored: torch.Tensor) -> torch.Tensor:
     """int32 [..., W] -> uint8 [..., 4 W]. A plain copy: strides of axes of one may be anything."""
+
+    import torch
+
     return stored.clone(memory_format=torch.contiguous_format).view(torch.uint8)
 
 
 def _unsigned(stored: torch.Tensor) -> torch.Tensor:
     """int8 -> uint8, plus 128."""
+
+    import torch
+
     return stored.view(torch.uint8) ^ 128
 
 
 def _zero(layout: Layout, stored: torch.Tensor, rows: int) -> torch.Tensor:
     """uint8 [..., N, G], in the codes of the weight."""
+
+    import torch
+
     if layout.packing == "words":
         codes = _bytes(stored.transpose(-1, -2))
         if layout.scheme.packed == 2:
@@ -91,6 +104,10 @@ def _zero(layout: Layout, stored: torch.Tensor, rows: int) -> torch.Tensor:
 
 
 def _scale(scheme: QuantScheme, stored: torch.Tensor, name: str) -> torch.Tensor:
+    import torch
+
+    from inferplane.spec.torch_types import torch_dtype
+
     if scheme.scale == "ue8m0":
         expect(stored, name, torch.uint8, torch.float8_e8m0fnu)
         return stored.view(torch.uint8)
@@ -100,7 +117,7 @@ def _scale(scheme: QuantScheme, stored: torch.Tensor, name: str) -> torch.Tensor
     if scheme.scale.startswith("fp8"):
         expect(stored, name, wanted, torch.uint8)
         return stored.view(wanted)
-    expect(stored, name, *FLOATS)
+    expect(stored, name, *_floats())
     kept = stored.to(wanted)
     if not torch.equal(kept.to(stored.dtype), stored):
         raise UserError(
@@ -109,8 +126,16 @@ def _scale(scheme: QuantScheme, stored: torch.Tensor, name: str) -> torch.Tensor
     return kept
 
 
+def _floats() -> tuple[torch.dtype, ...]:
+    import torch
+
+    return torch.float32, torch.bfloat16, torch.float16, torch.float64
+
+
 def _float(stored: torch.Tensor, name: str) -> torch.Tensor:
-    expect(stored, name, *FLOATS)
+    import torch
+
+    expect(stored, name, *_floats())
     if not bool(torch.isfinite(stored).all()) or bool((stored == 0).any()):
         raise UserError(f"{name} is {stored.flatten()[:4].tolist()}; a scale is a finite number")
     return stored.to(torch.float32)
@@ -120,6 +145,9 @@ def _ordered(
     layout: Layout, weight: torch.Tensor, group_of: torch.Tensor, name: str
 ) -> dict[str, torch.Tensor]:
     """Inputs sorted by their group. group_of: int [K], the group of each of the layer's inputs."""
+
+    import torch
+
     scheme = layout.scheme
     order = group_of.long().argsort(stable=True)
     whole = torch.arange(len(order)) // scheme.group
