@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from math import gcd
 from typing import TYPE_CHECKING
 
 from inferplane.plugins.site import WeightNeed
@@ -46,15 +47,18 @@ NAMES = {
 
 
 class Online:
-    """name: a key of `NAMES`. Modules whose sizes do not fit stay as they are."""
+    """name: a key of `NAMES`. Modules whose sizes do not fit stay as they are. experts: a number
+    that divides the inputs of all experts' projections, which have one scheme; 0 for no experts."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, experts: int = 0) -> None:
+        self.name, self.experts = name, experts
 
     def scheme(self, module: str, inputs: int, plain: bool) -> QuantScheme:
         """plain: the model asks for no quantization (routers, the last projection)."""
         if plain:
             return UNQUANTIZED
+        if "experts." in module:
+            inputs = gcd(inputs, self.experts)
         if self.name == "int4fp8_moe":
             return self._int4(inputs, "fp8_e4m3") if ".experts." in module else UNQUANTIZED
         if self.name == "int4":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from math import gcd
 from typing import Any
 
 from inferplane.errors import UserError, nearest
@@ -113,7 +114,14 @@ def find_quantization(
             f"--quantization {asked!r} is not known{nearest(asked, NAMES)}; known: "
             f"{', '.join(NAMES)}"
         )
-    return Quantization(online=Online(asked), source="argument")
+    return Quantization(online=Online(asked, _experts_inputs(config)), source="argument")
+
+
+def _experts_inputs(config: Mapping[str, Any]) -> int:
+    """What divides the hidden size and the experts' own size; 0 where they are not known."""
+    inner = config.get("moe_intermediate_size") or config.get("intermediate_size")
+    sizes = config.get("hidden_size"), inner
+    return gcd(*sizes) if all(isinstance(size, int) for size in sizes) else 0
 
 
 def _load(spec: FormatSpec) -> Any:

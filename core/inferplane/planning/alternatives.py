@@ -25,7 +25,8 @@ def advice(
         return ""
     experts = any(isinstance(s.request, ExpertsRequest) for s in resolution.root.walk())
     others = [n for n in NAMES if n != quantization.name and (experts or not n.endswith("_moe"))]
-    able = [name for name in others if works(Quantization(online=Online(name)))]
+    common = quantization.online.experts if quantization.online else 0
+    able = [name for name in others if works(Quantization(online=Online(name, common)))]
     plain = ["no --quantization"] if works(Quantization()) else []
     able = plain + [f"--quantization {name}" for name in able]
     return f"{' or '.join(able)} would work" if able else ""

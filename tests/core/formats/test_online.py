@@ -48,6 +48,22 @@ def test_the_group_divides_the_inputs_or_nothing_is_quantized():
     assert Online("mxfp8").scheme("x", 20, False) is UNQUANTIZED
 
 
+def test_experts_of_one_layer_have_groups_of_one_size():
+    online = Online("int4", experts=32)
+    for module in ("mlp.experts.3.up_proj", "mlp.experts.down_proj", "mlp.shared_experts.up_proj"):
+        assert [online.scheme(module, inputs, False).group for inputs in (128, 32)] == [32, 32]
+    assert online.scheme("self_attn.q_proj", 128, False).group == 128
+
+
+@pytest.mark.parametrize("name", ["qwen3-moe", "gpt-oss", "deepseek-v3"])
+def test_int4_experts_whose_projections_have_other_inputs(name, make_llm, checkpoint):
+    llm = make_llm(name, quantization="int4")
+    requests = [choice.request for choice in llm.plan.resolution.choices.values()]
+    schemes = {r.scheme.name for r in requests if r.op == "moe.experts"}
+    assert schemes == {"none" if name == "gpt-oss" else "int4-g32"}  # its inner size is 48
+    assert llm.generate([[1, 2, 3]], SamplingParams(max_tokens=2))
+
+
 def test_a_module_is_quantized_once_for_all_its_tensors(checkpoint, monkeypatch):
     store = OnlineStore(Checkpoint(checkpoint("llama")), Online("int8"))
     weight = load_file(checkpoint("llama") / "model.safetensors")[f"{PROJECTION}.weight"]
