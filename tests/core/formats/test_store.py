@@ -68,3 +68,15 @@ def test_a_quantized_checkpoint_is_dequantized_when_asked(changed, same_tokens, 
         for folder, more in ((quantized, {"quantization": "dequantize"}), (dense, {}))
     )
     assert found == right
+
+
+@pytest.mark.parametrize("name", ["deepseek-v2-lite", "deepseek-v3"])
+def test_a_quantized_projection_of_all_heads_is_read_head_by_head(name, written, same_tokens):
+    def fields(module):
+        return None if module == "lm_head" or module.endswith("mlp.gate") else {"group": 8}
+
+    folders = written(name, "gptq", CONFIG | {"group_size": 8}, fields)
+    assert "model.layers.0.self_attn.kv_b_proj.qweight" in load_file(
+        folders[0] / "model.safetensors"
+    )
+    assert same_tokens(*folders)
