@@ -217,6 +217,7 @@ class LatentAttention(FlashAttention):
         plan: Plan,
         out_THD: torch.Tensor,
         sinks_H: torch.Tensor | None = None,
+        kv_scales: torch.Tensor | None = None,
     ) -> None:
         super().run(q_THD, k_TKD, k_TKD, cache, plan, out_THD, sinks_H)
 
