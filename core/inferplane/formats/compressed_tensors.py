@@ -51,6 +51,12 @@ class CompressedTensors(LaidOut):
             raise refuse("config_groups", kind, "quantized embeddings are not supported")
         return found
 
+    def kv_scales(self, attention: str) -> tuple[str, str] | None:
+        cache = self.config.kv_cache_scheme
+        if cache is None or cache.dynamic or (cache.type, cache.shared) != ("float", "tensor"):
+            return None
+        return f"{attention}.k_scale", f"{attention}.v_scale"
+
     def describe(self) -> str:
         cache = self.config.kv_cache_scheme
         kept = f"; its KV cache is meant as {cache.type}{cache.num_bits}" if cache else ""

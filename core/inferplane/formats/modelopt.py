@@ -68,6 +68,11 @@ class ModelOpt(LaidOut):
             return next((self.layers[name] for name in owners if name in self.layers), None)
         return self.all if class_of(module) == "Linear" else None
 
+    def kv_scales(self, attention: str) -> tuple[str, str] | None:
+        if not (self.config.kv_cache_quant_algo == "FP8" or self.config.kv_cache_scheme):
+            return None
+        return f"{attention}.k_proj.k_scale", f"{attention}.v_proj.v_scale"
+
     def describe(self) -> str:
         found = self.config
         cache = found.kv_cache_quant_algo or ("FP8" if found.kv_cache_scheme else None)

@@ -171,3 +171,18 @@ def test_inputs_with_a_zero_point_are_refused_before_weights_are_read():
     with pytest.raises(UserError, match="input_zero_point is not zero: asymmetric activations"):
         read().verify(K, tensors.__getitem__)
     read().verify(K, {}.__getitem__)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({}, ("a.k_scale", "a.v_scale")),
+        ({"dynamic": True}, None),
+        ({"type": "int"}, None),
+        ({"strategy": "channel"}, None),
+    ],
+)
+def test_scales_of_a_quantized_kv_cache(change, found):
+    scheme = {"num_bits": 8, "type": "float", "strategy": "tensor", **change}
+    assert read(kv_cache_scheme=scheme).kv_scales("a") == found
+    assert read().kv_scales("a") is None

@@ -74,3 +74,10 @@ def test_excluded_modules(name):
 def test_what_a_file_may_say_but_we_cannot_do(config, message):
     with pytest.raises(UserError, match=message):
         read(**config)
+
+
+@pytest.mark.parametrize(("kind", "given"), [("FP8", True), ("NVFP4", False), (None, False)])
+def test_scales_of_a_quantized_kv_cache(kind, given):
+    names = ("a.k_proj.k_scale", "a.v_proj.v_scale")
+    found = read(quant_algo="FP8", kv_cache_quant_algo=kind).kv_scales("a")
+    assert found == (names if given else None)

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 from tests.fakes.models import CONFIG, LATENT, Weights, build, logits, plan
+from tests.fakes.plugins import candidate
 
-from inferplane.spec import GroupKind
+from inferplane.spec import GroupKind, Packed
 
 pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=6)
 
@@ -133,3 +134,61 @@ def test_the_block_is_offered_with_the_requests_of_its_parts(planned):
         *("linear.heads", "attention", "linear.heads", "linear"),
     ]
     assert {"latent", "interleaved"} <= block.requires
+
+
+class LargeKernel:
+    """The whole block, out of the weights of the composition's children."""
+
+    calls = 0
+
+    def __init__(self, request: Any) -> None:
+        self.request = request
+
+    def prepare(self, source: Any) -> Packed:
+        names = ("q_a_proj", "q_a_layernorm", "q_b_proj", "kv_a_proj_with_mqa", "kv_a_layernorm")
+        names += ("w_uk", "w_uv", "o_proj")
+        found = {name: source.child(name).read("weight") for name in names}
+        return Packed(data=found, final_bytes=sum(tensor.nbytes for tensor in found.values()))
+
+    def step(self, table: torch.Tensor, positions_T: torch.Tensor) -> Any:
+        cos, sin = table.index_select(0, positions_T).chunk(2, -1)
+        return torch.complex(cos, sin)
+
+    def __call__(self, x_TC: Any, step: Any, slot: Any, packed: Packed) -> Any:
+        LargeKernel.calls += 1
+        r, w, group = self.request, packed.data, step.groups[slot.group]
+        angles = step.rotary[slot.rotary]
+
+        def normed(x: torch.Tensor, name: str) -> torch.Tensor:
+            return torch.nn.functional.rms_norm(x, x.shape[-1:], w[name], 1e-6)
+
+        def turned(x: torch.Tensor, by: torch.Tensor) -> torch.Tensor:
+            pairs = torch.view_as_complex(x.unflatten(-1, (-1, 2)).contiguous())
+            return torch.view_as_real(pairs * by).flatten(-2)
+
+        q = normed(x_TC @ w["q_a_proj"].T, "q_a_layernorm") @ w["q_b_proj"].T
+        q_nope, q_rope = q.view(len(x_TC), r.heads, -1).split((r.nope_dim, r.rope_dim), -1)
+        latent, k_rope = (x_TC @ w["kv_a_proj_with_mqa"].T).split((r.kv_rank, r.rope_dim), -1)
+        k = torch.cat([normed(latent, "kv_a_layernorm"), turned(k_rope, angles)], -1)
+        slot.cache.flatten(0, 1)[group.slots] = k
+        q_latent = torch.einsum("thn,hrn->thr", q_nope, w["w_uk"])
+        q = torch.cat([q_latent, turned(q_rope, angles[:, None])], -1)
+        out = q.new_empty(len(x_TC), r.heads, r.kv_rank)
+        slot.kernel.run(q, k[:, None], k[:, None, : r.kv_rank], slot.cache, group.plan, out)
+        return torch.einsum("thr,hvr->thv", out, w["w_uv"]).flatten(1) @ w["o_proj"].T
+
+
+def test_a_larger_kernel_may_take_the_block(tmp_path):
+    large = candidate(
+        "extra.latent",
+        op="attention.latent_block",
+        level="block",
+        features={"latent", "value_dim", "interleaved"},
+        load=lambda: LargeKernel,
+    )
+    composed = logits(build(plan(tmp_path, **LATENT)), (7, 6, 1, 5, 1))
+    runner = build(plan(tmp_path, [large], **LATENT))
+    LargeKernel.calls = 0
+    found = logits(runner, (7, 6, 1, 5, 1))
+    assert LargeKernel.calls == 3 * 5
+    torch.testing.assert_close(found, composed, atol=1e-4, rtol=1e-4)
