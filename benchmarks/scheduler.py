@@ -2,7 +2,8 @@
 
     python benchmarks/scheduler.py
 
-Decode steps of 16, 256 and 1024 running requests; and matching, storing and closing requests of
+Decode steps of 16, 256 and 1024 running requests, also with a second group of layers that have a
+window of 128 tokens; and matching, storing and closing requests of
 2,000 tokens that share prefixes.
 """
 
@@ -30,19 +31,23 @@ def result_of(batch: Batch) -> StepResult:
     return StepResult(tokens=np.full(int(counts.sum()), 7, dtype=np.int32), counts=counts)
 
 
-def make(seqs: int, length: int, pages: int) -> Scheduler:
+def make(seqs: int, length: int, pages: int, window: int = 0) -> Scheduler:
     groups = [CacheGroup(kind=GroupKind.FULL, page_size=PAGE, pages=pages)]
+    if window:
+        kept = 2 * seqs * (window // PAGE + 2) + 8192 // PAGE
+        groups.append(CacheGroup(kind=GroupKind.WINDOW, page_size=PAGE, pages=kept, window=window))
     cache = KVCache(groups, seqs, length)
     return Scheduler(cache, FirstCome(), max_seqs=seqs, budget=max(seqs, 8192), max_length=length)
 
 
-def decode(seqs: int, steps: int = 200) -> float:
-    """Median microseconds of a decode step: schedule and commit."""
-    scheduler = make(seqs, 512, seqs * 40)
+def decode(seqs: int, window: int = 0, steps: int = 200) -> float:
+    """Median microseconds of a decode step: schedule and commit. Rows are at different places in
+    their pages."""
+    scheduler = make(seqs, 512, seqs * 40, window)
     rng = random.Random(0)
     for i in range(seqs):
-        tokens = np.array([rng.randrange(1000) for _ in range(100)], dtype=np.int32)
-        scheduler.add(Request(id=str(i), tokens=tokens, max_tokens=400))
+        tokens = np.array([rng.randrange(1000) for _ in range(100 + i % PAGE)], dtype=np.int32)
+        scheduler.add(Request(id=str(i), tokens=tokens, max_tokens=380))
     while scheduler.waiting or (scheduler.slots.planned - scheduler.slots.scheduled > 1).any():
         batch = scheduler.schedule()
         assert batch is not None
@@ -85,6 +90,9 @@ def main() -> None:
         step = decode(seqs)
         found[f"decode_step_{seqs}_us"] = round(step, 1)
         found[f"decode_request_{seqs}_us"] = round(step / seqs, 2)
+        step = decode(seqs, window=128)
+        found[f"decode_step_{seqs}_window_us"] = round(step, 1)
+        found[f"decode_request_{seqs}_window_us"] = round(step / seqs, 2)
     found["request_of_2000_tokens_us"] = round(prefixes(), 1)
     print(json.dumps(found, indent=2))
 

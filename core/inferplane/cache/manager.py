@@ -277,7 +277,11 @@ class KVCache:
                 self.tables[group][rows, columns] = gone
                 self.updates.append((group, rows, columns, gone))
                 self.first[group, slots] += counts.astype(np.int32)
-                self.pools[group].release(*np.unique(pages, return_counts=True))  # may be shared
+                pool = self.pools[group]
+                if (pool.refs[pages] == 1).all():
+                    pool.release(pages)
+                else:  # some may be shared between these slots
+                    pool.release(*np.unique(pages, return_counts=True))
         self._set_due(slots)
 
     def _set_due(self, slots: np.ndarray) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 NO_PAGES = np.empty(0, dtype=np.int32)
+_APART = 8  # pages from one request that grows to the next, where there is space
 
 
 class PagePool:
@@ -62,8 +63,18 @@ class PagePool:
         alone[first] = True
         fits &= alone
         self._take(pages[fits])
-        for row in np.flatnonzero(~fits):
-            pages[row] = self.allocate(1, room=8)[0]
+        if not fits.all():
+            pages[~fits] = self._scattered(len(pages) - int(np.count_nonzero(fits)))
+        return pages
+
+    def _scattered(self, count: int) -> np.ndarray:
+        """`count` free pages, each with free ones behind it, if there are enough of those."""
+        ids = np.flatnonzero(self._free)
+        starts = np.flatnonzero(np.diff(ids, prepend=-2) != 1)
+        offsets = np.arange(len(ids)) - np.repeat(starts, np.diff(starts, append=len(ids)))
+        order = np.argsort(offsets % _APART != 0, kind="stable")
+        pages = ids[order[:count]].astype(np.int32)
+        self._take(pages)
         return pages
 
     def _take(self, pages: np.ndarray) -> None:

@@ -169,17 +169,22 @@ class PrefixTree:
     def _thin(self, group: int, wanted: int) -> None:
         pool, thinned = self.pools[group], self._thinned[group]
         idle = np.flatnonzero(pool.cached & (pool.refs == 1))
-        for page in thinned.first(idle, wanted - pool.free).tolist():
-            if pool.free >= wanted:
-                return
-            if pool.cached[page]:  # it did not go with another page of its node
-                node = thinned.owners[page]
-                self._empty(node, group)
+        nodes, gone = [], []
+        for node in thinned.owners[thinned.first(idle, wanted - pool.free)].tolist():
+            held = node.pages[group]
+            if held is not None:  # it did not go with another page of its node
+                node.pages[group] = None
+                gone.append(held)
+                nodes.append(node)
+        if gone:
+            pool.uncache(np.concatenate(gone))
+        if all(rule.sparse for rule in self.rules):
+            for node in nodes:
                 self._prune(node)
 
     def _prune(self, node: Node) -> None:
         """Takes out the end of a path that holds nothing any more."""
-        while node.parent is not None and not node.children and node.empty:
+        while node.parent is not None and not node.children and node.empty and node.alive:
             parent = node.parent
             self.remove(node)
             node = parent

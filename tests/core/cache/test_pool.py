@@ -75,6 +75,15 @@ class TestGrow:
     def test_a_row_without_a_page_gets_one(self):
         assert len(PagePool(4).grow(array(-1, -1))) == 2
 
+    def test_leaves_room_behind_each_page_where_it_is_elsewhere(self):
+        pages = sorted(PagePool(32).grow(array(-1, -1, -1)).tolist())
+        assert all(b - a >= 8 for a, b in zip(pages, pages[1:], strict=False))
+
+    def test_takes_what_there_is_where_there_is_no_room(self):
+        pool = PagePool(9)
+        assert sorted(pool.grow(array(*[-1] * 9)).tolist()) == list(range(9))
+        assert pool.free == 0
+
 
 class TestReferences:
     def test_a_page_is_free_when_its_last_reference_goes(self):
