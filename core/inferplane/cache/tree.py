@@ -98,7 +98,8 @@ class PrefixTree:
         return nodes
 
     def fill(self, node: Node, group: int, pages: np.ndarray) -> None:
-        """Gives a node the pages of one group."""
+        """Gives a node the pages of one group, which is sparse."""
+        node.used = next(self._clock)
         self.pools[group].cache(pages)
         node.pages[group] = pages.copy()
         self._thinned[group].add([node], pages[None], np.ones(1, dtype=bool), node.priority)
@@ -177,7 +178,9 @@ class PrefixTree:
                 gone.append(held)
                 nodes.append(node)
         if gone:
-            pool.uncache(np.concatenate(gone))
+            pages = np.concatenate(gone)
+            pool.uncache(pages)
+            thinned.owners[pages] = None
         if all(rule.sparse for rule in self.rules):
             for node in nodes:
                 self._prune(node)
@@ -214,6 +217,8 @@ class PrefixTree:
         if pages is not None:
             node.pages[group] = None
             self.pools[group].uncache(pages)
+            if group in self._thinned:  # or it would keep all that it was connected with
+                self._thinned[group].owners[pages] = None
 
     def walk(self) -> list[Node]:
         """All nodes, parents first, without the roots."""
@@ -236,6 +241,10 @@ class PrefixTree:
             pages = np.concatenate(held) if held else np.empty(0, dtype=np.int32)
             assert len(np.unique(pages)) == len(pages), "two nodes hold one page"
             assert int(pool.cached.sum()) == len(pages) and pool.cached[pages].all()
+            if group in self._thinned:
+                owners = [n for n in nodes if (p := n.pages[group]) is not None for _ in p]
+                assert self._thinned[group].owners[pages].tolist() == owners
+                assert np.count_nonzero(self._thinned[group].owners) == len(owners)
         for node in nodes:
             assert node.alive and node.parent is not None
             assert node.parent.children[node.key] is node

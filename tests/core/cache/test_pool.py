@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -77,7 +79,7 @@ class TestGrow:
 
     def test_leaves_room_behind_each_page_where_it_is_elsewhere(self):
         pages = sorted(PagePool(32).grow(array(-1, -1, -1)).tolist())
-        assert all(b - a >= 8 for a, b in zip(pages, pages[1:], strict=False))
+        assert all(b - a >= 8 for a, b in pairwise(pages))
 
     def test_takes_what_there_is_where_there_is_no_room(self):
         pool = PagePool(9)

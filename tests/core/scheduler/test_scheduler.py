@@ -454,6 +454,15 @@ class TestWindows:
         loop.drain()
         assert loop.tokens == wanted
 
+    @pytest.mark.parametrize("yields", [(3,), (2, 0, 3, 0, 1)])
+    def test_several_tokens_a_step_give_the_same_output(self, make_loop, make_request, yields):
+        loop = self.loop(make_loop, 6, longest=80, yields=yields)
+        request = make_request("a", [i % 6 for i in range(30)], max_tokens=40)
+        wanted = alone(request, request.tokens.tolist(), 80)
+        loop.scheduler.add(request)
+        loop.drain()
+        assert loop.tokens["a"] == wanted
+
     def test_a_chunk_leaves_a_page_for_each_other_row(self, make_loop, make_request):
         loop = self.loop(make_loop, 12, longest=80)
         for id in "ab":
