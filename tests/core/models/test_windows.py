@@ -110,7 +110,7 @@ def test_a_request_may_be_longer_than_the_window_pool(name, make_llm):
     assert len(tokens(llm, prompts(1), SamplingParams(temperature=0.0, max_tokens=300))[0]) == 300
 
 
-@pytest.mark.ci(platforms=["sim"])
+@pytest.mark.ci(platforms=["sim"], est_seconds=20)
 @pytest.mark.parametrize("graphs", [False, True])
 @pytest.mark.parametrize("name", ["qwen2-windows", "mistral"])
 def test_with_steps_that_overlap(name, graphs, make_llm, changed_config):
