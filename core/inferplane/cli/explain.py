@@ -48,6 +48,12 @@ def _print(found: dict[str, Any]) -> None:
         f"[bold]platform[/]  {platform['name']} {platform['version']} (contract "
         f"{platform['contract']}), {planning} {platform['device']}: {platform['reason']}"
     )
+    if found["quantization"]:
+        schemes = [f"{n} ({count})" for n, count in found["quantization"]["schemes"].items()]
+        out.print(
+            f"[bold]quantized[/] {escape(found['quantization']['format'])}: "
+            f"{', '.join(schemes) or 'no module'}"
+        )
     extra = memory["packed_copies_bytes"]
     copies = f", packed copies {size(extra)}" if extra else ""
     out.print(

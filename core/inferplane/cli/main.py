@@ -22,6 +22,7 @@ COMMANDS = {
     "explain": "Show what would run a model on a device, and why. Needs no device.",
     "bench": "Measure offline throughput and latency.",
     "eval": "Measure a model's accuracy.",
+    "quantize": "Write a checkpoint with quantized weights.",
     "tune": "Measure configurations of kernels on a device, and keep the best.",
     "conformance": "Check a platform's kernels against the reference.",
     "plugin": "Start a plugin, see what one offers, and check it.",

@@ -43,7 +43,7 @@ def size(count: float) -> str:
 
 
 @contextmanager
-def loading() -> Iterator[Callable[[int, int], None]]:
+def loading(what: str = "loading weights") -> Iterator[Callable[[int, int], None]]:
     """A progress bar for weights, on standard error."""
     with Progress(
         TextColumn("{task.description}"),
@@ -58,7 +58,7 @@ def loading() -> Iterator[Callable[[int, int], None]]:
         def tell(done: int, total: int) -> None:
             nonlocal task
             if task is None:
-                task = progress.add_task("loading weights", total=total)
+                task = progress.add_task(what, total=total)
             progress.update(task, completed=done, total=total)
             if done >= total:
                 progress.stop()  # its thread would redraw for as long as a server runs

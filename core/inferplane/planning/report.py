@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from inferplane.plugins.certificates import Certificates
@@ -39,6 +40,7 @@ def report(plan: Plan) -> dict[str, Any]:
             "device_free_bytes": plan.memory.free_bytes,
             "device_source": plan.memory.source,
         },
+        "quantization": _quantization(plan),
         "groups": [
             {
                 "name": group.name,
@@ -59,6 +61,20 @@ def report(plan: Plan) -> dict[str, Any]:
         },
         "warnings": plan.warnings + certificates.warnings + _fallbacks(plan),
     }
+
+
+def _quantization(plan: Plan) -> dict[str, Any] | None:
+    """The format in words, and how many modules have each scheme."""
+    found = plan.quantization.format or plan.quantization.online
+    if found is None:
+        return None
+    schemes: Counter[str] = Counter()
+    for site in plan.root.walk():
+        scheme = getattr(site.request, "scheme", None)
+        if scheme is not None and scheme.quantized:
+            weights = [need for need in site.weights if need.name.endswith("weight")]
+            schemes[scheme.name] += sum(len(need.parts) for need in weights)
+    return {"format": found.describe(), "schemes": dict(schemes)}
 
 
 def _rows(plan: Plan, certificates: Certificates) -> list[dict[str, Any]]:
