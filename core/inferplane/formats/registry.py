@@ -120,8 +120,8 @@ def find_quantization(
 def _experts_inputs(config: Mapping[str, Any]) -> int:
     """What divides the hidden size and the experts' own size; 0 where they are not known."""
     inner = config.get("moe_intermediate_size") or config.get("intermediate_size")
-    sizes = config.get("hidden_size"), inner
-    return gcd(*sizes) if all(isinstance(size, int) for size in sizes) else 0
+    sizes = [size for size in (config.get("hidden_size"), inner) if isinstance(size, int)]
+    return gcd(*sizes) if len(sizes) == 2 else 0
 
 
 def _load(spec: FormatSpec) -> Any:
