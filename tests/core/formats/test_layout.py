@@ -98,6 +98,31 @@ def test_inputs_are_quantized_as_the_scheme_says(name, made, make_llm):
     assert errors.median() < 0.2 * apart.median()
 
 
+SMALL_BLOCKS = Case(
+    fp8_config(weight_block_size=[16, 16], fmt="e4m3"),
+    {"": fp8(rows=16, columns=16, scale="weight_scale_inv")},
+)
+
+
+@pytest.mark.parametrize(
+    ("model", "case", "quantization"),
+    [
+        ("qwen3-moe", CASES["ct-w4a16"], None),
+        ("qwen3-moe", CASES["modelslim-w4a8"], "dequantize"),
+        ("deepseek-v3", SMALL_BLOCKS, "dequantize"),
+    ],
+)
+def test_mixtures_of_experts(model, case, quantization, checkpoint, tmp_path, make_llm):
+    folder = write(checkpoint(model), tmp_path, case)
+    format, store = opened(folder)
+    experts = [key for key in store.shapes if ".experts." in key and "weight" in key]
+    assert experts and format.scheme(experts[0].rpartition(".")[0]).quantized
+    found = tokens(make_llm(folder, quantization=quantization))
+    assert found == tokens(make_llm(folder.parent / "dense"))
+    if quantization:
+        assert tokens(make_llm(folder))
+
+
 def test_a_scale_of_another_shape_is_listed(made):
     folder = made("ct-w4a16")
     tensors = load_file(folder / "model.safetensors")

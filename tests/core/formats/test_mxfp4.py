@@ -1,17 +1,22 @@
 """gpt-oss's experts: the same weights as transformers reads."""
 
+import json
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tests.fakes.quantized import FP4
 
 from inferplane.errors import UserError
 from inferplane.formats.mxfp4 import Mxfp4
 from inferplane.formats.views import view
+from inferplane.params import SamplingParams
 from inferplane.spec import UNQUANTIZED
 from inferplane.spec.quantized import dequantize
 
 pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=3)
 
+GREEDY = SamplingParams(temperature=0.0, max_tokens=8)
 UP = "model.layers.0.mlp.experts.gate_up_proj"
 GPT_OSS = {
     "quant_method": "mxfp4",
@@ -67,6 +72,43 @@ def test_gates_come_before_ups_in_the_store_s_view(format):
         tensors[f"{UP}_scales"][0, :, 0].float() - 127
     )
     assert torch.equal(dense[:, 0], first_of_each_row[[0, 2, 1, 3]])
+
+
+def test_tokens_are_those_of_the_dequantized_experts(checkpoint, tmp_path, make_llm):
+    """gpt-oss with experts as large as two blocks. Dense ones are stored [X, C, 2I]."""
+    source = checkpoint("gpt-oss")
+    config = json.loads((source / "config.json").read_text()) | {"intermediate_size": 64}
+    draw = torch.Generator().manual_seed(3)
+    kept, dense = {}, {}
+    for name, tensor in load_file(source / "model.safetensors").items():
+        kept[name] = dense[name] = tensor
+        if ".experts." not in name:
+            continue
+        del kept[name], dense[name]
+        experts, down = tensor.shape[0], "down_proj" in name
+        outputs, inputs = (64, 64) if down else (128, 64)
+        if name.endswith("_bias"):
+            kept[name] = dense[name] = torch.randn((experts, outputs), generator=draw) * 0.1
+            continue
+        shape = (experts, outputs, inputs // 32)
+        code = torch.randint(0, 16, (experts, outputs, inputs), generator=draw)
+        power = torch.randint(-5, -3, shape, generator=draw)
+        blocks = (code[..., 0::2] + 16 * code[..., 1::2]).to(torch.uint8)
+        kept[f"{name}_blocks"] = blocks.unflatten(-1, (-1, 16))
+        kept[f"{name}_scales"] = (power + 127).to(torch.uint8)
+        worth = FP4[code] * 2.0 ** power.repeat_interleave(32, -1)
+        dense[name] = worth.transpose(1, 2).contiguous()
+    found = []
+    for folder, tensors, more in (
+        (tmp_path / "quantized", kept, {"quantization_config": GPT_OSS}),
+        (tmp_path / "dense", dense, {}),
+    ):
+        folder.mkdir()
+        save_file(tensors, folder / "model.safetensors")
+        (folder / "config.json").write_text(json.dumps(config | more))
+        result = make_llm(folder).generate([[3, 1, 4, 1, 5, 9]], GREEDY)
+        found.append(result[0].outputs[0].token_ids)
+    assert found[0] == found[1]
 
 
 def test_sizes_that_do_not_fit_are_told(format):

@@ -1,11 +1,16 @@
 """Which format a checkpoint has, and what --quantization may say to it."""
 
+from collections.abc import Iterator
+from copy import deepcopy
+from typing import Any
+
 import pytest
+from tests.fakes.quantized_cases import CASES
 
 from inferplane.errors import UserError
 from inferplane.formats.registry import BUILT_IN, find_quantization
 
-pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=1)
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=3)
 
 FP8 = {"quantization_config": {"quant_method": "fp8"}}
 
@@ -48,3 +53,63 @@ def test_an_unknown_method_lists_those_known():
 def test_a_config_of_another_shape_is_refused(given):
     with pytest.raises(UserError, match="not known"):
         find_quantization({"quantization_config": given}, None)
+
+
+HOSTILE = (
+    None,
+    True,
+    -1,
+    0,
+    2**70,
+    1e308,
+    "",
+    "x",
+    "re:(",
+    "re:((a+)+)+",
+    [],
+    [None],
+    {},
+    {"a": 1},
+)
+
+
+def places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every (container, key) below a JSON value."""
+    keys = value.keys() if isinstance(value, dict) else range(len(value))
+    for key in list(keys):
+        yield value, key
+        if isinstance(value[key], dict | list):
+            yield from places(value[key])
+
+
+def configs(name: str) -> dict[str, Any]:
+    case = CASES[name]
+    if case.config is not None:
+        return deepcopy(case.config)
+    kind = case.kinds.get("", "")
+    given = {"model.layers.0.mlp.up_proj.weight": kind, "group_size": 32}
+    file, content = case.file(given)
+    if file == "hf_quant_config.json":
+        return {"quant_method": "modelopt", **deepcopy(content["quantization"])}
+    return {"quant_method": "modelslim", "description": content}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_value_in_a_config_does_more_than_a_clear_error(name):
+    tried = 0
+    for at in range(len(list(places(configs(name))))):
+        for value in HOSTILE:
+            config = configs(name)
+            owner, key = list(places(config))[at]
+            owner[key] = deepcopy(value)
+            try:
+                found = find_quantization({"quantization_config": config}, None)
+                if found.format is not None:
+                    found.format.scheme("model.layers.0.mlp.up_proj")
+                    found.format.stored("model.layers.0.mlp.up_proj", (64, 128))
+            except UserError:
+                pass
+            except AssertionError:  # `stored` is asked of quantized modules only
+                assert not found.format.scheme("model.layers.0.mlp.up_proj").quantized
+            tried += 1
+    assert tried >= len(HOSTILE)
