@@ -24,12 +24,14 @@ class CompressedTensors(LaidOut):
         _refuse(found)
         seen = found.stored.get("weight_scale")
         scale = FLOAT_SCALES.get(seen.dtype if seen else "", "fp32")
-        self.ignore = tuple(found.ignore or ())
-        self.targets = {
-            target: layout_of(name, group, found.format, scale)
-            for name, group in found.config_groups.items()
-            for target in group.targets
-        }
+        ignore = found.ignore or ()
+        self.ignore = frozenset(ignore)
+        self.ignored_patterns = [text for text in ignore if text.startswith("re:")]
+        self.targets: dict[str, Layout | None] = {}
+        for name, group in found.config_groups.items():
+            layout = layout_of(name, group, found.format, scale)
+            self.targets |= dict.fromkeys(group.targets, layout)
+        self.patterns = sorted(text for text in self.targets if text.startswith("re:"))
         self._found: dict[str, Layout | None] = {}
 
     def layout(self, module: str) -> Layout | None:
@@ -39,11 +41,13 @@ class CompressedTensors(LaidOut):
 
     def _search(self, module: str) -> Layout | None:
         kind = class_of(module)
-        if any(text == kind or matches(module, text, _IGNORE) for text in self.ignore):
+        if module in self.ignore or kind in self.ignore:
+            return None
+        if any(matches(module, text, _IGNORE) for text in self.ignored_patterns):
             return None
         if module in self.targets:
             return self.targets[module]
-        for target in sorted(self.targets):
+        for target in self.patterns:
             if matches(module, target, _TARGETS):
                 return self.targets[target]
         found = self.targets.get(kind)

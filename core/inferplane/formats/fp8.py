@@ -16,7 +16,7 @@ from pydantic import Field, PositiveInt
 from inferplane.spec import QuantScheme
 
 from .layout import LaidOut, Layout
-from .matching import class_of, listed
+from .matching import Names, class_of
 from .online import FP8, MXFP8
 from .schema import Schema, Seen, read_schema, refuse
 
@@ -52,7 +52,7 @@ class Fp8(LaidOut):
             raise refuse(
                 "activation_scheme", "static", "inputs of weights in blocks must be 'dynamic'"
             )
-        self.plain = (*(found.modules_to_not_convert or ()), *(found.ignored_layers or ()))
+        self.plain = Names((*(found.modules_to_not_convert or ()), *(found.ignored_layers or ())))
         self.made = self.make()
 
     def make(self) -> Layout:
@@ -86,7 +86,7 @@ class Fp8(LaidOut):
 
     def layout(self, module: str) -> Layout | None:
         plain = class_of(module) != "Linear" or module == "lm_head"
-        return None if plain or listed(module, self.plain) else self.made
+        return None if plain or module in self.plain else self.made
 
 
 class FbgemmFp8(Fp8):

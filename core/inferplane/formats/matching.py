@@ -71,9 +71,9 @@ def _wildcard(text: str) -> re.Pattern[str]:
 
 def wildcard(module: str, text: str) -> bool:
     """Whether `*` and `?` in a text mean a module, or one that it lies in."""
-    if len(text) > _LONGEST or text.count("*") > _MOST_REPEATS:
-        return False
-    return any(_wildcard(text).match(name) is not None for name in _with_owners(module))
+    return _short(text) and any(
+        _wildcard(text).match(name) is not None for name in _with_owners(module)
+    )
 
 
 def _with_owners(module: str) -> list[str]:
@@ -87,3 +87,31 @@ def listed(module: str, names: Iterable[str]) -> bool:
     names inside it ("self_attn.o_proj", "lm_head"), or by wildcards."""
     dotted = f".{module}."
     return any(f".{name}." in dotted or ("*" in name and wildcard(module, name)) for name in names)
+
+
+class Names:
+    """A list of names as `listed` reads it, for models with very many modules."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        names = tuple(names)
+        self.plain = frozenset(name for name in names if not _is_wild(name))
+        wild = [name for name in names if _is_wild(name) and _short(name)]
+        self.wild = re.compile("|".join(map(translate, wild))) if wild else None
+
+    def __contains__(self, module: str) -> bool:
+        words = module.split(".")
+        ends = range(1, len(words) + 1)
+        if self.plain and any(
+            ".".join(words[first:end]) in self.plain for end in ends for first in range(end)
+        ):
+            return True
+        wild = self.wild
+        return wild is not None and any(wild.match(name) for name in _with_owners(module))
+
+
+def _is_wild(name: str) -> bool:
+    return "*" in name or "?" in name
+
+
+def _short(name: str) -> bool:
+    return len(name) <= _LONGEST and name.count("*") <= _MOST_REPEATS

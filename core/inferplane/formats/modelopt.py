@@ -15,7 +15,7 @@ from pydantic import PositiveInt
 from inferplane.spec import QuantScheme
 
 from .layout import LaidOut, Layout
-from .matching import class_of, listed, wildcard
+from .matching import Names, class_of
 from .online import FP8, MXFP8
 from .schema import CONFIG, Schema, read_schema, refuse
 
@@ -49,7 +49,7 @@ class ModelOpt(LaidOut):
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.config = found = read_schema(Config, config.get("quantization_config"))
-        self.plain = (*(found.exclude_modules or ()), *(found.ignore or ()))
+        self.plain = Names((*(found.exclude_modules or ()), *(found.ignore or ())))
         self.layers: dict[str, Layout] = {}
         self.all: Layout | None = None
         if found.quant_algo == "MIXED_PRECISION":
@@ -61,7 +61,7 @@ class ModelOpt(LaidOut):
             self.all = _layout(found, CONFIG)
 
     def layout(self, module: str) -> Layout | None:
-        if any(wildcard(module, text) for text in self.plain) or listed(module, self.plain):
+        if module in self.plain:
             return None
         if self.layers:
             owners = (module.rsplit(".", count)[0] for count in range(module.count(".") + 1))

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from inferplane.spec import QuantScheme
 
 from .layout import LaidOut, Layout
-from .matching import listed
+from .matching import Names
 from .schema import Schema, read_schema
 
 MXFP4 = QuantScheme.named(weight="fp4_e2m1", granularity="group", group=32, scale="ue8m0")
@@ -29,9 +29,9 @@ class Mxfp4(LaidOut):
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         found = read_schema(Config, config.get("quantization_config"))
-        self.plain = found.modules_to_not_convert or ()
+        self.plain = Names(found.modules_to_not_convert or ())
         self.made = Layout(scheme=MXFP4, weight="_blocks", scale="_scales", packing="blocks")
 
     def layout(self, module: str) -> Layout | None:
-        quantized = module.endswith(_STACKED) and not listed(module, self.plain)
+        quantized = module.endswith(_STACKED) and module not in self.plain
         return self.made if quantized else None

@@ -16,7 +16,7 @@ from inferplane.spec import QuantScheme
 
 from .base import Read, Shape
 from .layout import LaidOut, Layout, check_sizes
-from .matching import class_of, listed, matches, wildcard
+from .matching import Names, class_of, listed, matches, wildcard
 from .schema import CONFIG, Schema, read_schema, refuse
 
 if TYPE_CHECKING:
@@ -72,7 +72,9 @@ class Quark(LaidOut):
             raise refuse(
                 "export.weight_format", found.export.weight_format, "known: 'real_quantized'"
             )
-        self.exclude = tuple(found.exclude or ())
+        exclude = found.exclude or ()
+        self.exclude = Names(text for text in exclude if not text.startswith("re:"))
+        self.patterns = [text for text in exclude if text.startswith("re:")]
         self.all = _layout(found.global_quant_config, f"{CONFIG}.global_quant_config")
         self.layers, self.classes = (
             {name: _layout(layer, f"{CONFIG}.{field}.{name}") for name, layer in given.items()}
@@ -83,7 +85,7 @@ class Quark(LaidOut):
         )
 
     def layout(self, module: str) -> Layout | None:
-        if any(self._means(module, text) for text in self.exclude):
+        if module in self.exclude or any(self._means(module, text) for text in self.patterns):
             return None
         for text, layout in self.layers.items():
             if self._means(module, text):
