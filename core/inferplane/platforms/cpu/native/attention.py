@@ -37,7 +37,7 @@ class NativeAttention(FlashAttention):
 
     def allocate(self, layout: KVLayout, pages: int, device: torch.device) -> torch.Tensor:
         cache = super().allocate(layout, pages, device)
-        library().ip_huge_pages(cache.data_ptr(), cache.nbytes, 0)
+        library().ip_huge_pages(cache.data_ptr(), cache.nbytes)
         return cache
 
     def plan(self, metadata: AttentionMetadata, buffers: Any) -> Plan:

@@ -17,7 +17,7 @@ _CALLS: dict[str, tuple[Any, ...]] = {
     "ip_pack": (_P, _P, _P, _N),
     "ip_experts": (*(_P,) * 6, _N, _N, _N, _I, _F, _I),
     "ip_route": (_P, _P, _P, _P, _P, _N, _I),
-    "ip_huge_pages": (_P, _N, _I),
+    "ip_huge_pages": (_P, _N),
     "ip_norm": (_P, _P, _P, _N, _N, _F, _I),
     "ip_add_norm": (_P, _P, _P, _P, _N, _N, _F, _I),
     "ip_silu": (_P, _P, _N, _N, _I),

@@ -16,6 +16,7 @@ from inferplane.spec import QuantScheme
 from inferplane.spec.quantized import FP4_VALUES, LARGEST, NF4_VALUES, by_rows, exponents
 from inferplane.spec.torch_types import torch_dtype
 
+from .arena import arena
 from .library import library
 from .supports import integers
 
@@ -91,7 +92,7 @@ def _setter(made: Matrix) -> Callable[[str, torch.Tensor], None]:
 
 
 def _codes(scheme: QuantScheme, weight: torch.Tensor, made: Matrix, experts: int) -> None:
-    fields, set_tensor, calls = made.fields, _setter(made), library()
+    fields, set_tensor = made.fields, _setter(made)
     panels = -(-fields.outputs // PANEL)
     width, bits = fields.inputs, 16
     fields.kind, mapping = PLAIN, None
@@ -101,12 +102,10 @@ def _codes(scheme: QuantScheme, weight: torch.Tensor, made: Matrix, experts: int
         fields.kind, bits = (FOUR, 4) if scheme.packed == 2 else (EIGHT, 8)
         table, mapping = _table(scheme)
         set_tensor("table", table)
-    packed = torch.empty(experts * panels * PANEL * width * bits // 8, dtype=torch.uint8)
-    calls.ip_huge_pages(packed.data_ptr(), packed.nbytes, 0)
+    packed = arena().take(experts * panels * PANEL * width * bits // 8)
     set_tensor("codes", packed)
     place = None if mapping is None else mapping.data_ptr()
-    calls.ip_pack(made.address, weight.data_ptr(), place, experts)
-    calls.ip_huge_pages(packed.data_ptr(), packed.nbytes, 1)
+    library().ip_pack(made.address, weight.data_ptr(), place, experts)
 
 
 def _table(scheme: QuantScheme) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -188,7 +187,8 @@ def _panels(numbers: torch.Tensor, experts: int) -> torch.Tensor:
     """[..., N, G] -> [X, P, G, 32], zeros behind the last output."""
     numbers = numbers.reshape(experts, -1, numbers.shape[-1])
     padded = torch.nn.functional.pad(numbers, (0, 0, 0, -numbers.shape[1] % PANEL))
-    return padded.unflatten(1, (-1, PANEL)).transpose(2, 3).contiguous()
+    panels = padded.unflatten(1, (-1, PANEL)).transpose(2, 3)
+    return arena().take(panels.nbytes).view(panels.dtype).view(panels.shape).copy_(panels)
 
 
 def _activations(scheme: QuantScheme, tensors: Mapping[str, torch.Tensor], made: Matrix) -> None:

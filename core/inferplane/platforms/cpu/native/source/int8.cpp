@@ -31,8 +31,10 @@ static void tile8(const Piece& piece) {
         i16x v[P][2];
 #pragma GCC unroll 4
         for (int p = 0; p < P; p++) {
-            v[p][0] = weights16(piece.codes + (p * K + k) * PANEL);
-            v[p][1] = weights16(piece.codes + (p * K + k) * PANEL + 64);
+            const char* from = piece.codes + (p * K + k) * PANEL;
+            v[p][0] = weights16(from);
+            v[p][1] = weights16(from + 64);
+            prefetch<128, P>(from);
         }
 #pragma GCC unroll 12
         for (int m = 0; m < M; m++)

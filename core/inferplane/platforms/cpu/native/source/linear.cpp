@@ -12,6 +12,7 @@
 
 typedef void (*Tile)(const Piece&);
 
+namespace {
 template <class Code>
 struct Tiles {
     static constexpr Tile one[ROWS + 1] = {
@@ -21,6 +22,7 @@ struct Tiles {
     };
     static constexpr Tile wide[3] = {nullptr, tile<Code, 1, 4>, tile<Code, 2, 2>};
 };
+}  // namespace
 
 // Rows of one piece of work in tiles of about the same size; few rows take several panels at once.
 template <class Code>
@@ -47,6 +49,7 @@ static void decode(const Matrix& w, const char* panel, bf16* values) {
     for (long k = 0; k < w.inputs; k += Code::STEP) {
         __m512i v[Code::STEP];
         code.load(Code::at(panel, k), v);
+        prefetch<Code::BYTES, 1>(Code::at(panel, k));
         for (int i = 0; i < Code::STEP; i++) _mm512_storeu_si512(values + k * PANEL + 32 * i, v[i]);
     }
 }

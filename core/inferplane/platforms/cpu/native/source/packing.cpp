@@ -70,11 +70,9 @@ extern "C" void ip_pack(const Matrix* matrix, const void* w, const uint8_t* map,
 }
 
 // Asks for pages of 2 MiB: a decode step reads all weights, and misses fewer translations then.
-// collapse: also where the memory is in use already. Only advice: nothing fails without it.
-extern "C" void ip_huge_pages(void* data, long bytes, int collapse) {
+// Only advice: nothing fails without it.
+extern "C" void ip_huge_pages(void* data, long bytes) {
     const uintptr_t huge = 2 << 20, first = ((uintptr_t)data + huge - 1) / huge * huge;
     const uintptr_t last = ((uintptr_t)data + bytes) / huge * huge;
-    if (last <= first) return;
-    madvise((void*)first, last - first, MADV_HUGEPAGE);
-    if (collapse) madvise((void*)first, last - first, 25 /* MADV_COLLAPSE, Linux 6.1 */);
+    if (last > first) madvise((void*)first, last - first, MADV_HUGEPAGE);
 }
