@@ -10,7 +10,7 @@ from inferplane.models.glm4_moe import Glm4Moe
 from inferplane.models.gpt_oss import GptOss
 from inferplane.models.qwen3_moe import Qwen3Moe
 
-pytestmark = pytest.mark.ci(platforms=["cpu"], suite="models", est_seconds=20)
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="models", est_seconds=15)
 
 TOLERANCE = 1e-4  # absolute; logits are about 2 in size
 
