@@ -32,6 +32,8 @@ class GptOss(Decoder):
         raw = {"rope_theta": 150000.0, "head_dim": 64, "rms_norm_eps": 1e-5, **raw}
         if not raw.get("rope_parameters") and not raw.get("rope_scaling"):
             raw["rope_scaling"] = _ROPE
+        if not raw.get("dtype") and not raw.get("torch_dtype"):  # published files name none
+            raw["dtype"] = "bfloat16"
         reader = ConfigReader(raw)
         reader.only("swiglu_alpha", 1.702)
         bias, layers = reader.flag("attention_bias", True), reader.number("num_hidden_layers")

@@ -94,6 +94,11 @@ def test_gpt_oss():
     assert (experts.activation, experts.limit, experts.bias) == ("swigluoai", 7.0, True)
 
 
+def test_gpt_oss_is_bf16_where_the_file_names_no_type():
+    assert read("gpt-oss-20b").dtype == "bf16"
+    assert read("gpt-oss-20b", dtype="float32").dtype == "fp32"
+
+
 def test_gpt_oss_alternates_where_the_file_names_no_layers():
     assert read("gpt-oss-20b", layer_types=None).windows == (128, 0) * 12
     assert read("gpt-oss-20b", layer_types=None, sliding_window=None).windows == ()
