@@ -20,6 +20,7 @@ from .rules import rule_for
 from .tree import PrefixTree
 
 _NEVER = 1 << 40  # tokens
+_APART, _WINDOWS = 1024, 4  # tokens, or windows, from one place to resume at to the next
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +67,7 @@ class KVCache:
         self.held = np.zeros((len(groups), slots), dtype=np.int32)
         self.first = np.zeros((len(groups), slots), dtype=np.int32)
         self.due = np.full(slots, _NEVER, dtype=np.int64)
+        self._apart = max(_APART, *(_WINDOWS * g.window for g in groups))
         self._windows = [(i, g) for i, g in enumerate(groups) if g.kind is GroupKind.WINDOW]
         self.ends: list[Node | None] = [None] * slots  # the last node of a slot's stored path
         self.namespaces = [""] * slots
@@ -192,7 +194,8 @@ class KVCache:
         self, slot: int, tokens: np.ndarray, priority: int = 0, resumable: bool = True
     ) -> None:
         """Puts the slot's full pages of `tokens` into the tree, where they are not there yet.
-        resumable: others are likely to go on behind these tokens.
+        resumable: others are likely to go on behind these tokens. In a long text there are places
+        for that on the way, since its end is what the tree gives up first.
 
         The pages may be written by the step that is being scheduled: whoever matches them runs in
         that step or later, and reads after the write. `forget` undoes it if the step fails.
@@ -202,14 +205,14 @@ class KVCache:
         page, node = self.tree.page, self.ends[slot]
         if node is None or not node.alive:
             node = self.tree.root(self.namespaces[slot])
-        last = len(tokens) // page
+        last, passed = len(tokens) // page, node.depth * page // self._apart
         if node.depth < last:
             width = page * tokens.itemsize
             text = tokens[: last * page].tobytes()
             keys = [text[at * width : (at + 1) * width] for at in range(node.depth, last)]
             node = self._store(slot, node, keys, priority)
         self.ends[slot] = node if node.depth else None
-        if resumable:
+        if resumable or passed < node.depth * page // self._apart:
             self.tree.keep(node)
 
     def _store(self, slot: int, node: Node, keys: list[bytes], priority: int) -> Node:

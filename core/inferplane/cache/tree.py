@@ -94,7 +94,7 @@ class PrefixTree:
         self.nodes += len(nodes)
         for group, thinned in self._thinned.items():
             rows, kept = pages[group]
-            thinned.add(nodes, rows, kept, priority)
+            thinned.add(nodes, rows, kept, priority, now)
         return nodes
 
     def fill(self, node: Node, group: int, pages: np.ndarray) -> None:
@@ -102,7 +102,8 @@ class PrefixTree:
         node.used = next(self._clock)
         self.pools[group].cache(pages)
         node.pages[group] = pages.copy()
-        self._thinned[group].add([node], pages[None], np.ones(1, dtype=bool), node.priority)
+        one = np.ones(1, dtype=bool)
+        self._thinned[group].add([node], pages[None], one, node.priority, node.used)
 
     def keep(self, node: Node) -> None:
         """A request may well resume behind this node, or one before it, since its last token is to

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -393,6 +395,15 @@ class TestWindows:
         self.chunks(cache, text, 8)
         self.chunks(cache, [1, *range(40)], 8)  # more than what is left of the pool
         assert len(cache.match(tokens(text))) == 19
+
+    def test_a_long_text_can_be_resumed_on_the_way(self):
+        full = CacheGroup(kind=GroupKind.FULL, page_size=4, pages=999)
+        cache = KVCache([full, replace(WINDOW, pages=20)], 1, 4000)
+        text = tokens(range(3600))
+        self.chunks(cache, text.tolist(), 16)
+        for left, resumed in ((3596, 3596), (2999, 2048), (2000, 1024)):
+            cache.tree.evict(0, 999 - left // 4)  # the end goes first
+            assert len(cache.match(text)) * 4 == resumed
 
     def test_a_slot_does_not_lose_pages_of_another_request_before_it(self):
         cache = self.cache()
