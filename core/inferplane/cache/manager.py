@@ -230,13 +230,16 @@ class KVCache:
         return node
 
     def _fill(self, slot: int, node: Node) -> None:
-        """Gives a node the window pages that it has lost, of a slot that computed them again."""
-        for group, _ in self._windows:
-            if node.pages[group] is None:
-                rows, kept = self._rows(slot, group, node.depth - 1, 1)
-                if kept[0]:
-                    self.tree.fill(node, group, rows[0])
-                    self.stored.append(node)
+        """Gives a node the window pages that it has lost, of a slot that computed them again. Its
+        other pages are of no use beside the slot's: idle ones are exchanged, and free then."""
+        if not any(node.pages[group] is None for group, _ in self._windows):
+            return
+        for group, pool in enumerate(self.pools):
+            rows, kept = self._rows(slot, group, node.depth - 1, 1)
+            held = node.pages[group]
+            if kept[0] and (held is None or bool((pool.refs[held] == 1).all())):
+                self.tree.fill(node, group, rows[0])
+                self.stored.append(node)
 
     def save_states(self, slot: int, length: int) -> None:
         """Saves running states at `length` launched tokens, if that is the end of a stored page.

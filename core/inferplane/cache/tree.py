@@ -98,12 +98,14 @@ class PrefixTree:
         return nodes
 
     def fill(self, node: Node, group: int, pages: np.ndarray) -> None:
-        """Gives a node the pages of one group, which is sparse."""
+        """Gives a node pages of one group, in place of those it has."""
         node.used = next(self._clock)
+        self._empty(node, group)
         self.pools[group].cache(pages)
         node.pages[group] = pages.copy()
-        one = np.ones(1, dtype=bool)
-        self._thinned[group].add([node], pages[None], one, node.priority, node.used)
+        if group in self._thinned:
+            one = np.ones(1, dtype=bool)
+            self._thinned[group].add([node], pages[None], one, node.priority, node.used)
 
     def keep(self, node: Node) -> None:
         """A request may well resume behind this node, or one before it, since its last token is to

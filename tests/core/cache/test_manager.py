@@ -372,10 +372,19 @@ class TestWindows:
         run(cache, 0, PREFIX)
         cache.tree.evict(1, 9)
         assert cache.match(tokens(PREFIX * 2)) == []
-        full = cache.pools[0].evictable
         run(cache, 0, PREFIX)
         assert len(cache.match(tokens(PREFIX * 2))) == 4
-        assert cache.pools[0].evictable == full  # those were there
+        cache.check()
+
+    def test_who_computes_them_again_gives_back_what_was_there(self):
+        cache = self.cache()
+        run(cache, 0, PREFIX)
+        cache.tree.evict(1, 9)
+        cache.open(0, [])
+        cache.extend(0, 16)
+        assert cache.pools[0].available == 500 - 4
+        cache.store(0, tokens(PREFIX))
+        assert (cache.pools[0].evictable, cache.pools[0].free) == (0, 496)
         cache.check()
 
     def test_what_a_failed_step_filled_is_forgotten(self):
