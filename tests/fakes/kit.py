@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from inferplane.plugins.discovery import discover
-from inferplane.spec import Candidate, Device, DeviceProps, GiB, Support
+from inferplane.spec import UNQUANTIZED, Candidate, Device, DeviceProps, GiB, Support
 from inferplane.testing.conformance.case import Failure, Result
 from inferplane.testing.conformance.session import Choice, Session
 from inferplane.testing.conformance.target import Target
@@ -20,6 +20,10 @@ PROPS = DeviceProps(
     dtypes=frozenset({"fp32"}),
     capabilities=frozenset({"int64_index"}),
 )
+SCHEMES = {
+    *("quantized", "zero_point", "reordered", "global_scale"),
+    *("quantized_activation", "static_activation"),
+}
 FEATURES = {
     "attention": {"window", "softcap", "sinks", "non_causal"},
     "norm.rms": {"weight_offset"},
@@ -27,7 +31,11 @@ FEATURES = {
     "rotary": {"interleaved", "partial_rotary"},
     "activation.gated": {"silu", "gelu", "gelu_tanh", "limit"},
     "embedding": {"scale", "sharded"},
-    "linear": {"bias"},
+    "linear": {"bias", *SCHEMES},
+    "moe.route": {
+        *("sigmoid", "no_renormalize", "bias", "groups", "group_max", "scaling", "shared"),
+    },
+    "moe.experts": {"silu", "gelu", "gelu_tanh", "swigluoai", "limit", "bias", *SCHEMES},
     "sample": {
         "random",
         "top_k",
@@ -52,6 +60,11 @@ def floats(request: Any) -> Support:
         return Support.no(f"dtype is {dtype}, there are fp32 and bf16")
     if getattr(request, "layout", "standard") != "standard":
         return Support.no(f"layout is {request.layout}, it has the standard one")
+    if "kit" in (getattr(request, "scoring", ""), getattr(request, "activation", "")):
+        return Support.no("it has no such function")
+    scheme = getattr(request, "scheme", UNQUANTIZED)
+    if "kit5" in (scheme.weight, scheme.activation):
+        return Support.no(f"scheme is {scheme.name}")
     return Support.yes()
 
 

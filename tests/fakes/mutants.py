@@ -13,9 +13,12 @@ import torch.nn.functional as F
 from inferplane.reference import activation, kv, norm, sample
 from inferplane.reference.embedding import Embedding
 from inferplane.reference.linear import Linear
+from inferplane.reference.moe import Experts, route
 from inferplane.reference.rotary import Rotary
+from inferplane.spec import TorchHeadsLinear
 
 from . import attention_mutants as attention
+from . import linear_mutants, moe_mutants
 
 Mutants = dict[str, tuple[Callable[..., Any], str]]
 
@@ -283,7 +286,11 @@ MUTANTS: dict[str, Mutants] = {
         "parts in the wrong order": (PartsBackwards, "parity"),
         "sums are in fp16": (HalfSums, "parity"),
         "a tied weight is changed": (SpoilsTied, "mutates"),
+        **linear_mutants.SCHEMES,
     },
+    "linear.heads": linear_mutants.HEADS,
+    "moe.route": moe_mutants.ROUTING,
+    "moe.experts": moe_mutants.EXPERTS,
     "activation.gated": {
         "gelu for silu": (gelu_for_silu, "parity"),
         "the limit is ignored": (changed(activation.gated, limit=0.0), "parity"),
@@ -314,6 +321,9 @@ RIGHT: dict[str, Callable[..., Any]] = {
     "rotary": Rotary,
     "kv.write": kv.write,
     "linear": Linear,
+    "linear.heads": TorchHeadsLinear,
+    "moe.route": route,
+    "moe.experts": Experts,
     "activation.gated": activation.gated,
     "embedding": Embedding,
     "sample": sample.sample,

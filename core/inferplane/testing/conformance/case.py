@@ -15,6 +15,7 @@ AREAS = (
     "ops",
     "attention",
     "linear",
+    "moe",
     "blocks",
     "layers",
     "sample",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from .case import Result
@@ -10,8 +12,11 @@ from .tensors import bits, error, same, worst
 from .tolerances import bound
 
 
-def parity(op: str, dtype: str, problem: Problem, seen: Observed, result: Result) -> None:
-    """ "shape": shape and dtype of results. "parity": values within the bound."""
+def parity(
+    op: str, dtype: str, problem: Problem, seen: Observed, result: Result, more: float = 0.0
+) -> None:
+    """ "shape": shape and dtype of results. "parity": values within the bound. more: allowed beside
+    the op's bound."""
     from inferplane.spec.torch_types import torch_dtype
 
     for name, right in problem.expected.items():
@@ -28,11 +33,23 @@ def parity(op: str, dtype: str, problem: Problem, seen: Observed, result: Result
                 result.fail("shape", f"{name} is {found.dtype}, not {wanted}")
                 continue
         share = error(found, right)
-        allowed = 0.0 if name in problem.exact else bound(op, dtype, problem.length)
+        allowed = 0.0 if name in problem.exact else bound(op, dtype, problem.length) + more
         result.measured(share, allowed)
         if not share <= allowed:
             text = f"{name} is off by {share:.3g} of its largest value, {allowed:.3g} is allowed"
             result.fail("parity", f"{text}: {worst(found, right)}")
+
+
+def within(problem: Problem, seen: Observed, name: str, allowed: torch.Tensor | None) -> Problem:
+    """The problem with the right value that is nearest to the one found, where several are right:
+    `allowed` to either side, one number an element."""
+    found = seen.value(name)
+    right = problem.expected[name]
+    if allowed is None or found is None or found.shape != right.shape:
+        return problem
+    nearest = found.double().clamp(right - allowed, right + allowed)
+    nearest = torch.where(nearest.isnan(), right, nearest)
+    return replace(problem, expected=problem.expected | {name: nearest})
 
 
 def writes(problem: Problem, seen: Observed, result: Result) -> None:

@@ -28,6 +28,10 @@ UNIT = {
 
 ROUNDINGS: dict[str, tuple[float, str]] = {
     "linear": (2, "the bias may be added to the rounded sum, then the result is rounded"),
+    "linear.quantized": (4, "as linear, after weight and input were rounded to the dtype"),
+    "linear.heads": (1, "the result"),
+    "moe.route": (12, "exp, the sum of all, the quotient, the sum of the chosen, the factor"),
+    "moe.experts": (14, "weight, gate and up, five of the activation, weight, down, share, sum"),
     "embedding": (1, "a row is copied; a scale rounds once"),
     "norm.rms": (3, "the normed value, its product with the weight, the result"),
     "norm.add_rms": (4, "as norm.rms, after the sum of x and residual was rounded"),
@@ -43,6 +47,19 @@ ROUNDINGS: dict[str, tuple[float, str]] = {
 }
 """Op -> (roundings to the op's dtype, which)."""
 
+STEPS = {
+    "": 0.0,
+    "int8": 2.0**-7,
+    "int4": 2.0**-3,
+    "fp8_e4m3": 2.0**-4,
+    "fp8_e4m3fnuz": 2.0**-4,
+    "fp8_e5m2": 2.0**-3,
+    "fp4_e2m1": 2.0**-2,
+}
+"""The step of a type next to its largest value, as a share of it. What is quantized between two
+projections was rounded before, so that two right kernels may give a value to either side of a step;
+the error of a sum of many such values, which are smaller than their largest, is below one step."""
+
 GROWTH = 8.0
 """Standard deviations that the error of a sum may be away from none."""
 
@@ -52,3 +69,8 @@ def bound(op: str, dtype: str, length: int = 1) -> float:
     unit = UNIT[dtype]
     wide = min(unit, UNIT["fp32"])
     return ROUNDINGS[op][0] * unit + GROWTH * sqrt(length) * wide
+
+
+def activation_step(activation: str) -> float:
+    """Allowed beside the bound where a value is quantized that a kernel has computed itself."""
+    return STEPS[activation]

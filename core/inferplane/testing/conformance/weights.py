@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -16,7 +16,8 @@ class HostSource:
     tensor, which is one that others read too.
 
     parts: rows of the logical outputs, joined along axis 0. first: the first row in the whole
-    tensor, where ranks share it.
+    tensor, where ranks share it. rows_of: by the name of a tensor, how many of its first axis
+    belong to each part, where that is not their rows; () for a tensor without parts.
     """
 
     def __init__(
@@ -26,8 +27,9 @@ class HostSource:
         parts: Sequence[int] = (),
         first: int = 0,
         tied: bool = False,
+        rows_of: Callable[[str], tuple[int, ...]] | None = None,
     ) -> None:
-        self.tensors, self.target = tensors, target
+        self.tensors, self.target, self.rows_of = tensors, target, rows_of
         self.rows, self.first = tuple(parts), first
         self.path = "kit.site"
         self.tied_to = "kit.owner" if tied else ""
@@ -45,7 +47,8 @@ class HostSource:
 
     def parts(self, name: str) -> Sequence[WeightPart]:
         tensor = self._tensor(name)
-        rows = self.rows or (tensor.shape[0],)
+        rows = self.rows_of(name) if self.rows_of else self.rows
+        rows = rows or (tensor.shape[0],)
         found, first = [], 0
         for at, count in enumerate(rows):
             found.append(

@@ -89,6 +89,6 @@ def test_a_layout_that_changes():
 
 
 def test_ops_without_a_request_are_told_as_not_run():
-    found = results(target_of(candidate("moe.route", rms_norm)), op="moe.route")
+    found = results(target_of(candidate("moe.dispatch", rms_norm)), op="moe.dispatch")
     notes = {result.note for result in found if result.status == "not run"}
-    assert "the kit has no request for moe.route yet" in notes
+    assert "the kit has no request for moe.dispatch yet" in notes

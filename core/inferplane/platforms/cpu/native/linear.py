@@ -18,7 +18,6 @@ class NativeLinear:
     def __init__(self, request: LinearRequest) -> None:
         self.request = request
         self.half = request.dtype == "bf16"
-        self.outputs = request.out_features
         self.run = library().ip_multiply
 
     def prepare(self, source: WeightSource) -> Packed:
@@ -39,6 +38,6 @@ class NativeLinear:
         if not x_TC.is_contiguous():
             x_TC = x_TC.contiguous()
         tokens = x_TC.shape[0]
-        y_TN = x_TC.new_empty((tokens, self.outputs))
+        y_TN = x_TC.new_empty((tokens, matrix.fields.outputs))
         self.run(matrix.address, x_TC.data_ptr(), y_TN.data_ptr(), tokens, self.half)
         return y_TN
