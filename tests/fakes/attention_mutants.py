@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from inferplane.reference.attention import Attention
+from inferplane.spec import GroupKind
 
 
 class OwnScale(Attention):
@@ -159,3 +160,24 @@ class CopiesBackwards(Attention):
 class ExportsSwapped(Attention):
     def export_pages(self, cache: Any, pages: Any) -> torch.Tensor:
         return super().export_pages(cache, pages).flip(2).contiguous()
+
+
+class LatentValuesLast(Attention):
+    """Takes the last part of a latent vector for the value."""
+
+    def _keys_and_values(self, kept: torch.Tensor, kv_scales: Any) -> Any:
+        k_LKD, v_LKD = super()._keys_and_values(kept, kv_scales)
+        if self.request.kind is GroupKind.LATENT:
+            v_LKD = k_LKD[..., -self.request.out_dim :]
+        return k_LKD, v_LKD
+
+
+class NoKVScales(Attention):
+    def run(self, *given: Any, kv_scales: Any = None, **more: Any) -> None:
+        super().run(*given, **more)
+
+
+class KVScalesSwapped(Attention):
+    def run(self, *given: Any, kv_scales: Any = None, **more: Any) -> None:
+        flipped = None if kv_scales is None else kv_scales.flip(0)
+        super().run(*given, kv_scales=flipped, **more)

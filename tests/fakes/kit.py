@@ -25,7 +25,11 @@ SCHEMES = {
     *("quantized_activation", "static_activation"),
 }
 FEATURES = {
-    "attention": {"window", "softcap", "sinks", "non_causal"},
+    "attention": {
+        *("window", "softcap", "sinks", "non_causal"),
+        *("latent", "value_dim", "kv_scales", "kv_dtype"),
+    },
+    "kv.write": {"kv_scales", "kv_dtype"},
     "norm.rms": {"weight_offset"},
     "norm.add_rms": {"weight_offset"},
     "rotary": {"interleaved", "partial_rotary"},
@@ -58,8 +62,8 @@ def floats(request: Any) -> Support:
     dtype = getattr(request, "dtype", None) or "fp32"
     if dtype not in ("fp32", "bf16"):
         return Support.no(f"dtype is {dtype}, there are fp32 and bf16")
-    if getattr(request, "layout", "standard") != "standard":
-        return Support.no(f"layout is {request.layout}, it has the standard one")
+    if getattr(request, "layout", "standard") not in ("standard", "latent"):
+        return Support.no(f"layout is {request.layout}, it has the standard and the latent one")
     if "kit" in (getattr(request, "scoring", ""), getattr(request, "activation", "")):
         return Support.no("it has no such function")
     scheme = getattr(request, "scheme", UNQUANTIZED)

@@ -131,6 +131,15 @@ def leaked_page(request: Any) -> Callable[..., None]:
     return run
 
 
+def scales_multiplied(request: Any) -> Callable[..., None]:
+    right = kv.write(request)
+
+    def run(k: Any, v: Any, cache: Any, slots: Any, kv_scales: Any = None) -> None:
+        right(k, v, cache, slots, None if kv_scales is None else 1 / kv_scales)
+
+    return run
+
+
 # linear
 
 
@@ -251,6 +260,9 @@ MUTANTS: dict[str, Mutants] = {
         "pages are read in the order of the pool": (attention.PagesSorted, "parity"),
         "all rows read the first row's pages": (attention.FirstRowsPages, "parity"),
         "sums are in fp16": (attention.HalfSums, "parity"),
+        "a latent value is the last part": (attention.LatentValuesLast, "parity"),
+        "scales of the cache are ignored": (attention.NoKVScales, "parity"),
+        "scales of keys and values are swapped": (attention.KVScalesSwapped, "parity"),
         "a page of another request is cleared": (attention.ClearsNextPage, "outside"),
         "more rows than its own are written": (attention.WritesAround, "outside"),
         "a copy of pages has lost its order": (attention.CopiesBackwards, "pages"),
@@ -280,6 +292,7 @@ MUTANTS: dict[str, Mutants] = {
         "keys are written as values": (keys_as_values, "parity"),
         "slots are cut to one page": (slots_in_one_page, "outside"),
         "a whole page is written": (leaked_page, "outside"),
+        "scales are multiplied": (scales_multiplied, "parity"),
     },
     "linear": {
         "no bias": (NoBias, "parity"),

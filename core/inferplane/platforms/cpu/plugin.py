@@ -108,6 +108,7 @@ def inferplane_attention(props: DeviceProps) -> list[Candidate]:
 @hookimpl
 def inferplane_quantization(props: DeviceProps) -> list[Candidate]:
     schemes = {"bias"} | supports.SCHEMES
+    inputs = {"bias", "quantized", "quantized_activation", "static_activation"}
     copy = supports.linear_extra_bytes
     return [
         _candidate(
@@ -135,7 +136,7 @@ def inferplane_quantization(props: DeviceProps) -> list[Candidate]:
             features={"bias"},
             extra_bytes=copy,
         ),
-        _native("linear", "int8", native.int8, "linear:NativeLinear", features=schemes),
+        _native("linear", "int8", native.int8, "linear:NativeLinear", features=inputs),
         _native("linear", "codes", native.codes, "linear:NativeLinear", features=schemes),
     ]
 

@@ -17,6 +17,7 @@ from inferplane.spec import (
     Candidate,
     CollectiveRequest,
     GraphRequest,
+    GroupKind,
     Request,
     Support,
     dtype_bytes,
@@ -141,7 +142,8 @@ def layout(case: Case, target: Target) -> Result:
         if not ask(candidate, request).ok:
             continue
         made, again = candidate.layout(request), candidate.layout(request)
-        cells = 2 * request.page_size * request.kv_heads * request.head_dim
+        vectors = 1 if request.kind is GroupKind.LATENT else 2 * request.kv_heads
+        cells = vectors * request.page_size * request.head_dim
         least = cells * dtype_bytes(made.dtype)
         if made != again:
             result.fail("layout", f"{request.describe()}: {made}, then {again}")

@@ -19,12 +19,17 @@ from inferplane.spec import (
     AttentionMetadata,
     AttentionRequest,
     Candidate,
+    GroupKind,
     KVLayout,
     KVWriteRequest,
     standard_layout,
 )
+from inferplane.spec.torch_types import torch_dtype
 
+from .numbers import Numbers
+from .problem import Tensors
 from .target import Target
+from .tensors import bits_of
 
 Style = Literal["runs", "scattered", "shared"]
 Row = tuple[int, int]
@@ -118,6 +123,34 @@ def lay_out(
     return Pages(tuple(rows), page, table, np.concatenate(slots), pool)
 
 
+KV_SCALES = (0.5, 4.0)
+"""Of keys and values, far apart, and powers of two: a value that was read from a cache of 8 bits is
+the one that was written, whichever of the two a kernel takes."""
+
+
+def filled(request: AttentionRequest, pages: Pages, draw: Numbers) -> tuple[torch.Tensor, Tensors]:
+    """(a cache in the wire form with a key and value wherever there is a page, what else a kernel
+    is given: keys, values and scales). In a latent group there are no values."""
+    latent, dim = request.kind is GroupKind.LATENT, request.head_dim
+    vectors = (1,) if latent else (2, request.kv_heads)
+    size = (pages.pool, request.page_size, *vectors, dim)
+    kind = torch_dtype(request.kv_dtype)
+    wire = draw.normal(*size, dtype="fp32").to(kind)
+    scales = torch.tensor(KV_SCALES[:1] * 2 if latent else KV_SCALES)
+    factors = scales.view(2, 1, 1)[: vectors[0]] if request.kv_scales else torch.ones(1)
+    new = draw.normal(len(pages.slots), *vectors, dim, dtype=request.dtype).float()
+    kept = (new.view(-1, vectors[0], request.kv_heads, dim) / factors).to(kind)
+    new = (kept.float() * factors).to(torch_dtype(request.dtype))
+    flat = wire.view(bits_of(wire)).view(-1, *vectors, dim)
+    flat[torch.from_numpy(pages.slots)] = kept.view(len(new), *vectors, dim).view(bits_of(wire))
+    given = {"k_TKD": new[:, 0].contiguous()}
+    if not latent:
+        given["v_TKD"] = new[:, 1].contiguous()
+    if request.kv_scales:
+        given["kv_scales"] = scales
+    return (wire[:, :, 0] if latent else wire).contiguous(), given
+
+
 class Cache:
     """One layer's cache in some layout, filled and read in the wire form."""
 
@@ -143,9 +176,9 @@ def owner_of_layout(
     target: Target, request: KVWriteRequest
 ) -> tuple[AttentionKernel, KVLayout] | None:
     """An attention kernel whose cache a KV write is asked for, with the layout; None if there is
-    none. The standard layout needs no platform's kernel."""
+    none. The standard and the latent layout need no platform's kernel."""
     asked = attention_request(target, request)
-    if request.layout == "standard":
+    if request.layout in ("standard", "latent"):
         return ReferenceAttention(asked), standard_layout(asked)
     for candidate in target.offers("attention"):
         if candidate.layout and candidate.supports(asked).ok:
@@ -166,4 +199,6 @@ def attention_request(target: Target, request: KVWriteRequest) -> AttentionReque
         kv_dtype=request.kv_dtype,
         page_size=request.page_size,
         scale=request.head_dim**-0.5,
+        kind=GroupKind.LATENT if request.layout == "latent" else GroupKind.FULL,
+        value_dim=request.head_dim // 2 if request.layout == "latent" else 0,
     )

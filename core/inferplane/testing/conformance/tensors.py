@@ -15,6 +15,16 @@ def bits(x: torch.Tensor) -> torch.Tensor:
     return x.contiguous().view(_BITS[x.element_size()])
 
 
+def bits_of(x: torch.Tensor) -> torch.dtype:
+    """The integers that have the size of its elements."""
+    return _BITS[x.element_size()]
+
+
+def nan_bits(dtype: torch.dtype) -> int:
+    """A NaN of the type, as `bits_of` shows it. Types of 8 bits cannot be filled with one."""
+    return int(bits(torch.tensor([float("nan")]).to(dtype)))
+
+
 def same(a: torch.Tensor, b: torch.Tensor) -> bool:
     return a.shape == b.shape and a.dtype == b.dtype and torch.equal(bits(a), bits(b))
 

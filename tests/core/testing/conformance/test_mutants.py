@@ -7,7 +7,7 @@ import pytest
 from tests.fakes.kit import candidate, caught_by, failures, target_of
 from tests.fakes.mutants import MUTANTS, RIGHT
 
-pytestmark = pytest.mark.ci(platforms=["cpu"], suite="conformance", est_seconds=25)
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="conformance", est_seconds=35)
 
 EVERY = [(op, name) for op, mutants in MUTANTS.items() for name in mutants]
 

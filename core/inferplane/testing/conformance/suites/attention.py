@@ -13,7 +13,7 @@ from ..case import Case
 from ..sample import Sample
 from ..suite import Base, Suite, Traps
 from ..target import HOST, Target
-from .attention_edges import REQUESTS, Edge, rows_of
+from .attention_edges import LATENT, REQUESTS, Edge, rows_of
 
 if TYPE_CHECKING:
     from ..problem import Call, Problem
@@ -91,7 +91,13 @@ class Attention(Suite):
             for _ in range(rng.randint(1, 5))
         ]
         rows.sort(key=lambda row: row[1] != 1)
-        edge = Edge(tuple(rows), rng.choice(["runs", "scattered", "shared"]), fields)
+        style = rng.choice(["runs", "scattered", "shared"])
+        if rng.random() < 0.15:
+            fields = LATENT | {
+                "heads": rng.choice([1, 2, 8]),
+                "head_dim": rng.choice([80, 96, 192]),
+            }
+        edge = Edge(tuple(rows), style, fields)
         return self._sample(target, dtype, page, "drawn", edge, {})
 
     def traps(self, target: Target, candidate: Candidate, base: Base) -> Traps:
@@ -105,28 +111,25 @@ class Attention(Suite):
         from inferplane.reference.attention import Attention as Reference
 
         from ..numbers import Numbers
-        from ..paging import lay_out
+        from ..paging import filled, lay_out
         from ..problem import Problem
 
         request, shape = case.request, case.shape
         assert isinstance(request, AttentionRequest)
         draw = Numbers(seed)
         pages = lay_out(shape.rows, request.page_size, shape.style, request.window, draw.numpy)
-        size = (pages.pool, request.page_size, 2, request.kv_heads, request.head_dim)
-        wire = draw.normal(*size, dtype=request.kv_dtype)
-        flat = wire.view(-1, *size[2:])
+        wire, inputs = filled(request, pages, draw)
         q = draw.normal(shape.tokens, request.heads, request.head_dim, dtype=request.dtype)
-        new = draw.normal(shape.tokens, *size[2:], dtype=request.dtype)
-        flat[torch.from_numpy(pages.slots)] = new.to(flat.dtype)
-        inputs = {"q_THD": q, "k_TKD": new[:, 0].contiguous(), "v_TKD": new[:, 1].contiguous()}
+        inputs = {"q_THD": q, **inputs}
         if request.sinks:
-            inputs["sinks_H"] = draw.normal(request.heads, dtype=request.dtype)
+            inputs["sinks_H"] = draw.normal(request.heads, dtype="fp32")
         oracle = Reference(replace(request, dtype="fp64", kv_dtype="fp64", device=HOST))
-        right = torch.empty(q.shape, dtype=torch.float64)
+        right = torch.empty((*q.shape[:2], request.out_dim), dtype=torch.float64)
         wide = {name: tensor.double() for name, tensor in inputs.items()}
+        wide.setdefault("v_TKD", wide["k_TKD"])
         plan = oracle.plan(pages.on(torch.from_numpy(pages.slots)), None)
         oracle.run(cache=wire.double(), plan=plan, out_THD=right, **wide)
-        inputs["out_THD"] = torch.full_like(q, float("nan"))
+        inputs["out_THD"] = torch.full(right.shape, float("nan"), dtype=q.dtype)
         return Problem(
             inputs,
             {"out_THD": right},
@@ -138,8 +141,10 @@ class Attention(Suite):
         )
 
     def poisoned(self, problem: Problem) -> Problem:
+        from ..tensors import bits_of, nan_bits
+
         wire = problem.state["cache"].clone()
-        wire[~problem.extra.held()] = float("nan")
+        wire.view(bits_of(wire))[~problem.extra.held()] = nan_bits(wire.dtype)
         return replace(problem, state={"cache": wire})
 
     def start(self, case: Case, kernel: Any, problem: Problem, target: Target) -> Call:
@@ -163,9 +168,11 @@ class Attention(Suite):
         state = {"plan": kernel.plan(pages.metadata(target), buffers)}
 
         def run() -> dict[str, Any]:
-            q_THD, k_TKD, v_TKD = (given[name] for name in ("q_THD", "k_TKD", "v_TKD"))
-            sinks = (given["sinks_H"],) if "sinks_H" in given else ()
-            kernel.run(q_THD, k_TKD, v_TKD, cache.tensor, state["plan"], given["out_THD"], *sinks)
+            q_THD, k_TKD = given["q_THD"], given["k_TKD"]
+            v_TKD = given.get("v_TKD", k_TKD[..., : request.out_dim])
+            more = {name: given[name] for name in ("sinks_H", "kv_scales") if name in given}
+            out_THD = given["out_THD"]
+            kernel.run(q_THD, k_TKD, v_TKD, cache.tensor, state["plan"], out_THD, **more)
             return {}
 
         def renew(new: Problem) -> None:

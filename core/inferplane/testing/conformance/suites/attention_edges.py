@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from inferplane.spec import GroupKind
+
 Rows = tuple[tuple[int, int], ...]
 
 
@@ -51,6 +53,15 @@ def rows_of(page: int) -> dict[str, Edge]:
     }
 
 
+LATENT: dict[str, Any] = {
+    "kind": GroupKind.LATENT,
+    "heads": 4,
+    "kv_heads": 1,
+    "head_dim": 96,
+    "value_dim": 64,
+}
+"""One vector a token: all of it is the key, its first part the value."""
+
 REQUESTS: dict[str, dict[str, Any]] = {
     "one-head": {"heads": 1, "kv_heads": 1},
     "no-groups": {"heads": 4, "kv_heads": 4},
@@ -68,5 +79,11 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "sinks-softcap": {"sinks": True, "softcap": 3.0},
     "not-causal": {"causal": False},
     "other-kv-dtype": {"kv_dtype": "other"},
+    "kv-scales": {"kv_dtype": "fp8_e4m3", "kv_scales": True},
+    "latent": LATENT,
+    "latent-one-head": LATENT | {"heads": 1},
+    "latent-wide": LATENT | {"heads": 16, "head_dim": 576, "value_dim": 512},
+    "latent-no-rotary-part": LATENT | {"head_dim": 64, "value_dim": 64},
+    "latent-kv-scales": LATENT | {"kv_dtype": "fp8_e4m3", "kv_scales": True},
 }
 """Requests, each over one batch of prefill and decode."""

@@ -38,6 +38,17 @@ EDGES: dict[str, tuple[dict[str, Any], Shape]] = {
     "other-kv-dtype": ({"kv_dtype": "other"}, Shape(7, "scattered")),
 }
 
+_LATENT: dict[str, Any] = {"layout": "latent", "kv_heads": 1, "head_dim": 96}
+_SCALED: dict[str, Any] = {"kv_dtype": "fp8_e4m3", "kv_scales": True}
+OTHERS: dict[str, tuple[dict[str, Any], Shape]] = {
+    "latent": (_LATENT, Shape(40)),
+    "latent-padded": (_LATENT, Shape(9, "padded")),
+    "latent-wide": (_LATENT | {"head_dim": 576}, Shape(7, "scattered")),
+    "kv-scales": (_SCALED, Shape(9, "padded")),
+    "latent-kv-scales": (_LATENT | _SCALED, Shape(9, "padded")),
+}
+"""Of one layout each."""
+
 
 class Write(Suite):
     op, area = "kv.write", "ops"
@@ -71,6 +82,10 @@ class Write(Suite):
                 request = self.request(target, dtype, **base, layout=layout, page_size=page)
                 yield Sample(f"page-{page}{tail}", request, Shape(3 * page // 2), 3 * page // 2)
 
+        for name, (fields, shape) in OTHERS.items():
+            request = self.request(target, dtype, **(base | fields))
+            yield Sample(name, request, shape, shape.tokens)
+
     def drawn(self, target: Target, candidate: Candidate, dtype: str, rng: random.Random) -> Sample:
         from ..layouts import layout_names, page_sizes
 
@@ -93,7 +108,9 @@ class Write(Suite):
         from inferplane.spec.torch_types import torch_dtype
 
         from ..numbers import Numbers
+        from ..paging import KV_SCALES
         from ..problem import Problem
+        from ..tensors import bits_of
 
         request, shape = case.request, case.shape
         assert isinstance(request, KVWriteRequest)
@@ -102,17 +119,24 @@ class Write(Suite):
         size = (shape.tokens, request.kv_heads, request.head_dim)
         k, v = (draw.normal(*size, dtype=request.dtype) for _ in "kv")
         slots = _slots(shape, page, pages, draw)
-        kind = torch_dtype(request.kv_dtype)
-        wire = torch.full(
-            (pages * page, 2, request.kv_heads, request.head_dim), float("nan"), dtype=kind
-        )
+        kind, scales = torch_dtype(request.kv_dtype), torch.tensor(KV_SCALES)
+        latent = request.layout == "latent"
+        new = k if latent else torch.stack([k, v], dim=1)
+        if request.kv_scales:
+            new = new.float() / (scales[0] if latent else scales.view(2, 1, 1))
+        vectors = (request.head_dim,) if latent else (2, request.kv_heads, request.head_dim)
+        wire = torch.full((pages * page, *vectors), float("nan"), dtype=torch.float32).to(kind)
         right, written = wire.clone(), torch.zeros(wire.shape, dtype=torch.bool)
         real = slots >= 0
-        right[slots[real], 0], right[slots[real], 1] = k[real].to(kind), v[real].to(kind)
+        raw = bits_of(wire)
+        right.view(raw)[slots[real]] = new[real].to(kind).view(-1, *vectors).view(raw)
         written[slots[real]] = True
-        shaped = (pages, page, *wire.shape[1:])
+        shaped = (pages, page, *vectors)
+        inputs = {"k_TKD": k, "v_TKD": v, "slots_T": slots}
+        if request.kv_scales:
+            inputs["kv_scales"] = scales
         return Problem(
-            {"k_TKD": k, "v_TKD": v, "slots_T": slots},
+            inputs,
             {"cache": right.view(shaped)},
             indices=frozenset({"slots_T"}),
             untouched={"cache": ~written.view(shaped)},
@@ -137,7 +161,11 @@ class Write(Suite):
         cache = Cache(*owner, problem.state["cache"], target.torch_device)
 
         def run() -> dict[str, Any]:
-            kernel(given["k_TKD"], given["v_TKD"], cache.tensor, given["slots_T"])
+            k_TKD, v_TKD = given["k_TKD"], given["v_TKD"]
+            if request.layout == "latent":
+                v_TKD = k_TKD[..., : request.head_dim // 2]
+            more = {"kv_scales": given["kv_scales"]} if request.kv_scales else {}
+            kernel(k_TKD, v_TKD, cache.tensor, given["slots_T"], **more)
             return {}
 
         return Call(
