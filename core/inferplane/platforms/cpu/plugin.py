@@ -89,7 +89,7 @@ def inferplane_attention(props: DeviceProps) -> list[Candidate]:
             "latent",
             supports.latent,
             "attention:LatentAttention",
-            features={"latent", "value_dim", "window", "sinks"},
+            features={"latent", "value_dim", "sinks"},
             capture="none",
             page_sizes=(16, 32, 64, 128),
         ),

@@ -13,7 +13,7 @@ from ..case import Case
 from ..sample import Sample
 from ..suite import Base, Suite, Traps
 from ..target import HOST, Target
-from .attention_edges import LATENT, REQUESTS, Edge, rows_of
+from .attention_edges import LATENT, LATENT_SIZES, REQUESTS, Edge, rows_of
 
 if TYPE_CHECKING:
     from ..problem import Call, Problem
@@ -70,7 +70,11 @@ class Attention(Suite):
     def _sample(
         self, target: Target, dtype: str, page: int, name: str, edge: Edge, base: Base
     ) -> Sample:
-        request = self.request(target, dtype, page, **(base | edge.fields))
+        fields = base | edge.fields
+        if fields.get("kind") is GroupKind.LATENT and "value_dim" not in fields:
+            sizes = LATENT_SIZES[base.get("head_dim", 64)]
+            fields["head_dim"], fields["value_dim"] = sizes
+        request = self.request(target, dtype, page, **fields)
         shape = Shape(edge.rows, edge.style)
         return Sample(name, request, shape, shape.tokens)
 

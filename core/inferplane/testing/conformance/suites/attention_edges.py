@@ -53,14 +53,11 @@ def rows_of(page: int) -> dict[str, Edge]:
     }
 
 
-LATENT: dict[str, Any] = {
-    "kind": GroupKind.LATENT,
-    "heads": 4,
-    "kv_heads": 1,
-    "head_dim": 96,
-    "value_dim": 64,
-}
+LATENT: dict[str, Any] = {"kind": GroupKind.LATENT, "heads": 4, "kv_heads": 1}
 """One vector a token: all of it is the key, its first part the value."""
+
+LATENT_SIZES = {64: (96, 64), 128: (128, 96), 96: (576, 512), 32: (32, 32), 256: (192, 128)}
+"""By the head size of a base: of the vector, and of the value."""
 
 REQUESTS: dict[str, dict[str, Any]] = {
     "one-head": {"heads": 1, "kv_heads": 1},
@@ -84,6 +81,7 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "latent-one-head": LATENT | {"heads": 1},
     "latent-wide": LATENT | {"heads": 16, "head_dim": 576, "value_dim": 512},
     "latent-no-rotary-part": LATENT | {"head_dim": 64, "value_dim": 64},
+    "latent-sinks": LATENT | {"sinks": True},
     "latent-kv-scales": LATENT | {"kv_dtype": "fp8_e4m3", "kv_scales": True},
 }
 """Requests, each over one batch of prefill and decode."""
