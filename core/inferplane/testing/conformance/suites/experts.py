@@ -149,7 +149,7 @@ def _weights(request: ExpertsRequest, draw: Any) -> dict[str, Any]:
     from ..quantized import Sizes
     from ..quantized import draw as drawn
 
-    r, found = request, {}
+    r, found = request, dict[str, Any]()
     gate_up = Sizes((r.intermediate, r.intermediate), r.hidden, (r.experts,))
     down = Sizes((r.hidden,), r.intermediate, (r.experts,))
     for name, sizes in (("gate_up", gate_up), ("down", down)):

@@ -58,7 +58,7 @@ def scheme_edges(base: Base, name: str, scheme: QuantScheme) -> Edges:
     high, wide = scheme.block if scheme.granularity == "block" else (1, scheme.group or 1)
     n, k = max(base["parts"][0], 2 * high), max(base["in_features"], 2 * wide)
     parts = (n,) if scheme.reordered else tuple(-(-m // high) * high for m in (n, n // 4, n // 2))
-    every = {
+    every: Edges = {
         name: ({"parts": (n,)}, Shape()),
         f"{name}-parts-bias": ({"parts": parts, "bias": True}, Shape(2)),
     }
@@ -71,7 +71,7 @@ def scheme_edges(base: Base, name: str, scheme: QuantScheme) -> Edges:
             f"{name}-ends": (ends, Shape(3)),
             f"{name}-long-sum": ({"in_features": 4096}, Shape(2)),
         }
-    common = {"in_features": k, "scheme": scheme}
+    common: dict[str, Any] = {"in_features": k, "scheme": scheme}
     return {at: (common | fields, shape) for at, (fields, shape) in every.items()}
 
 
