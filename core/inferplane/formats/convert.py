@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import gcd
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
+_EXPERTS = "experts."
 _INDEX = "model.safetensors.index.json"
 
 
@@ -44,11 +46,14 @@ def convert(
     raw = read_json(folder / "config.json")
     checkpoint = Checkpoint(folder)
     done = Converted(out, bytes_before=checkpoint.bytes)
+    # experts of one layer must have one scheme, so one group size for both their projections
+    experts = gcd(*(size for module, size in inputs.items() if _EXPERTS in module))
     for key, shape in sorted(checkpoint.shapes.items()):
         module, _, last = key.rpartition(".")
         if last != "weight" or len(shape) != 2 or class_of(module) == "Embedding":
             continue
-        scheme = scheme_for(name, shape[1]) if module in inputs else UNQUANTIZED
+        size = experts if _EXPERTS in module else shape[1]
+        scheme = scheme_for(name, size) if module in inputs else UNQUANTIZED
         if scheme.quantized:
             done.modules[module] = scheme
         else:

@@ -16,8 +16,11 @@ _LONGEST, _MOST_REPEATS = 500, 8
 
 
 def class_of(module: str) -> str:
-    """The class that files call a module by, from its path."""
-    last = module.rpartition(".")[2]
+    """The class that files call a module by, from its path. Experts that are stacked in one tensor
+    are no linear layers."""
+    owner, _, last = module.rpartition(".")
+    if owner.endswith(".experts"):
+        return "Experts"
     if last == "embed_tokens":
         return "Embedding"
     if last.endswith("norm"):

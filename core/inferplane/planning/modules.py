@@ -32,5 +32,7 @@ def quantizable(raw: Mapping[str, Any], added: Iterable[ModelSpec] = ()) -> dict
         layout_of=standard_layout,
         scheme_of=scheme_of,
     )
-    record(model_class, config, context)
+    root, _ = record(model_class, config, context)
+    for need in root.needs():
+        _ = need.parts  # of all experts: the scheme of each is asked for then
     return found

@@ -73,7 +73,7 @@ def _quantization(plan: Plan) -> dict[str, Any] | None:
         scheme = getattr(site.request, "scheme", None)
         if scheme is not None and scheme.quantized:
             weights = [need for need in site.weights if need.name.endswith("weight")]
-            schemes[scheme.name] += sum(len(need.parts) for need in weights)
+            schemes[scheme.name] += sum(need.count for need in weights)
     return {"format": found.describe(), "schemes": dict(schemes)}
 
 

@@ -45,6 +45,11 @@ class WeightNeed:
     def bytes(self) -> int:
         return self._sum(lambda shape: size_in_bytes(shape, self.dtype))
 
+    @property
+    def count(self) -> int:
+        """How many parts there are. Makes none."""
+        return self._sum(lambda shape: 1)
+
     def _sum(self, size: Callable[[tuple[int, ...]], int]) -> int:
         copies = self.experts if self._every is not None else 1
         return copies * sum(size(part.shape) for part in self._parts)

@@ -51,6 +51,21 @@ def test_groups_of_two_sizes_are_two_schemes(checkpoint, tmp_path):
     assert done.bytes_after < done.bytes_before
 
 
+def test_experts_of_both_sizes_share_a_group(checkpoint, tmp_path, make_llm):
+    """Of 64 inputs and of 32."""
+    done = made(checkpoint("qwen3-moe"), tmp_path / "out", "int4")
+    experts = {s.name for module, s in done.modules.items() if ".experts." in module}
+    assert experts == {"int4-g32"}
+    assert "model.layers.0.mlp.gate" in done.left_alone
+    assert make_llm(tmp_path / "out").generate(PROMPT, GREEDY)
+
+
+def test_experts_in_one_tensor_stay(checkpoint, tmp_path, make_llm):
+    done = made(checkpoint("gpt-oss"), tmp_path / "out")
+    assert not [module for module in done.modules if "experts" in module]
+    assert make_llm(tmp_path / "out").generate(PROMPT, GREEDY)
+
+
 def test_a_tied_head_is_ignored_by_name(checkpoint, tmp_path):
     """To other readers it is a linear layer, though the file has none."""
     made(checkpoint("llama-tied"), tmp_path / "out")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.fakes.quantized import Case, fp8, write
-from tests.fakes.quantized_cases import CASES, fp8_config
+from tests.fakes.quantized import Case, fp8, packed, write
+from tests.fakes.quantized_cases import CASES, GROUP_32, args, compressed, fp8_config
 
 from inferplane.errors import UserError
 from inferplane.formats.checkpoint import Checkpoint
@@ -96,6 +96,18 @@ def test_inputs_are_quantized_as_the_scheme_says(name, made, make_llm):
         [abs(float(p.logprob - expected[t])) for t, p in plain.logprobs[0].items()]
     )
     assert errors.median() < 0.2 * apart.median()
+
+
+SPLIT = Case(
+    compressed("pack-quantized", args(4, **GROUP_32), ignore=["lm_head", "re:.*(k|up)_proj"]),
+    {"k_proj": None, "up_proj": None, "": packed()},
+)
+
+
+def test_parts_of_one_layer_with_schemes_of_their_own(checkpoint, tmp_path, make_llm):
+    """q and v are quantized and k is not; gate is, and up is not."""
+    folder = write(checkpoint("llama"), tmp_path, SPLIT)
+    assert tokens(make_llm(folder)) == tokens(make_llm(folder.parent / "dense"))
 
 
 SMALL_BLOCKS = Case(

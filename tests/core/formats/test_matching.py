@@ -20,6 +20,8 @@ Q = "model.layers.1.self_attn.q_proj"
         ("model.embed_tokens", "Embedding"),
         ("model.layers.0.mlp.gate", "Router"),
         ("model.layers.0.mlp.gate_proj", "Linear"),
+        ("model.layers.0.mlp.experts.3.gate_proj", "Linear"),
+        ("model.layers.0.mlp.experts.gate_up_proj", "Experts"),
         ("model.layers.0.input_layernorm", "Norm"),
         ("model.layers.0.self_attn.q_norm", "Norm"),
     ],

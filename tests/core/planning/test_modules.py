@@ -18,6 +18,12 @@ def test_projections_but_not_the_last_one(name, checkpoint):
     assert found["model.layers.0.self_attn.q_proj"] == 64
 
 
+def test_all_experts_but_no_router(checkpoint):
+    found = quantizable(json.loads((checkpoint("qwen3-moe") / "config.json").read_text()))
+    assert {f"model.layers.1.mlp.experts.{e}.down_proj" for e in range(8)} <= found.keys()
+    assert not [module for module in found if module.endswith(".gate")]
+
+
 def test_an_unknown_model_is_told():
     with pytest.raises(UserError, match="no model for architecture"):
         quantizable({"architectures": ["Nothing"]})
