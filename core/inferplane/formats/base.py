@@ -54,9 +54,10 @@ class Format(ABC):
         attention module caches in 8 bits: what is cached is the key, or value, divided by it."""
         return None
 
-    def verify(self, module: str, read: Read) -> None:
+    def verify(self, module: str, read: Read, dense: bool = False) -> None:
         """(optional) Raises UserError for what only the numbers of small tensors tell, before any
-        weight is read. read: as in `load`."""
+        weight is read. read: as in `load`. dense: the weight alone is wanted, dequantized; inputs
+        are left alone."""
         return None
 
     def describe(self) -> str:

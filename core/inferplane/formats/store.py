@@ -95,7 +95,7 @@ class QuantizedStore:
         """Raises UserError that lists missing, unexpected and misshapen tensors."""
         plain: list[WeightNeed] = []
         stored: dict[str, Shape | None] = {}
-        modules: dict[str, None] = {}
+        dense: dict[str, bool] = {}  # by module: whether it is read dequantized
         for need in needs:
             others = []
             for part in need.parts:
@@ -107,13 +107,13 @@ class QuantizedStore:
                     packed = scheme.packed if part.dtype else 1
                     *front, columns = part.stored or part.full_shape
                     stored |= self.format.stored(module, (*front, columns * packed))
-                    modules[module] = None
+                    dense[module] = not part.dtype
             if others:
                 plain.append(WeightNeed(need.name, tuple(others), need.dtype, need.tied_to))
         self.checkpoint.check(plain, tied, stored, ignored)
         self._no_lost_bias(plain, stored)
-        for module in modules:
-            self.format.verify(module, self._stored)
+        for module, alone in dense.items():
+            self.format.verify(module, self._stored, alone)
 
     def _no_lost_bias(self, plain: list[WeightNeed], stored: dict[str, Shape | None]) -> None:
         """Some tools store zeros for layers that have no bias. Other numbers would be lost."""

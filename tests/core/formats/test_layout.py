@@ -98,6 +98,19 @@ def test_inputs_are_quantized_as_the_scheme_says(name, made, make_llm):
     assert errors.median() < 0.2 * apart.median()
 
 
+def test_asymmetric_inputs_are_refused_but_the_weights_load(made, make_llm):
+    folder = made("modelslim-w8a8")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.layers.0.self_attn.q_proj.input_offset"] = torch.tensor([5.0])
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(
+        UserError, match=r"q_proj\.input_offset is not zero: asymmetric .*dequantize"
+    ):
+        make_llm(folder)
+    found = tokens(make_llm(folder, quantization="dequantize"))
+    assert found == tokens(make_llm(folder.parent / "dense"))
+
+
 SPLIT = Case(
     compressed("pack-quantized", args(4, **GROUP_32), ignore=["lm_head", "re:.*(k|up)_proj"]),
     {"k_proj": None, "up_proj": None, "": packed()},

@@ -70,6 +70,13 @@ def test_offsets_are_refused_before_weights_are_read(kind, name, why):
         read(kind).verify(Q, tensors.__getitem__)
 
 
+def test_offsets_of_inputs_do_not_matter_to_weights_alone():
+    tensors = {f"{Q}.input_offset": torch.tensor([3.0])}
+    read().verify(Q, tensors.__getitem__, dense=True)
+    with pytest.raises(UserError, match="weight_offset is not zero"):
+        read().verify(Q, {f"{Q}.weight_offset": torch.ones(1)}.__getitem__, dense=True)
+
+
 @pytest.mark.parametrize(
     ("format", "message"),
     [
