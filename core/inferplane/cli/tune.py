@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
+_AREAS = {"moe": "moe.experts"}
 _SETTINGS = (
     *("revision", "device", "plugins", "kernel", "dtype", "kv_dtype", "quantization"),
     *("fuse_shared_experts", "page_size"),
@@ -27,6 +28,7 @@ _SETTINGS = (
 @app.command()
 @with_settings(*_SETTINGS)
 def tune(
+    area: str = typer.Argument("", help="moe: the same as --op moe.experts."),
     model: str = typer.Option(..., "--model", help="Its requests are measured; no weights."),
     op: str = typer.Option("", "--op", help="Only this op."),
     out: str | None = typer.Option(
@@ -48,6 +50,11 @@ def tune(
 
     from .measuring import subjects
 
+    if area and area not in _AREAS:
+        raise UserError(f"tune {area!r}: there is {', '.join(_AREAS)}; else name an op: --op")
+    if area and op not in ("", _AREAS[area]):
+        raise UserError(f"tune {area} is --op {_AREAS[area]}, and --op {op} is given")
+    op = _AREAS.get(area, op)
     if out is not None and not op:
         raise UserError("--out names the file of one op: give --op with it")
     settings, sources = load_settings({**flags, "model": model, "load_format": "dummy"}, config)

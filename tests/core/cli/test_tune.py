@@ -107,3 +107,17 @@ def test_out_needs_one_op(tune, tmp_path):
     code, _, err = tune("--out", str(tmp_path / "x.json"))
     assert code == 1
     assert "--op" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("moe",), "no kernel of 'moe.experts' that this model gets"),
+        (("rope",), "tune 'rope': there is moe"),
+        (("moe", "--op", "norm.rms"), "tune moe is --op moe.experts, and --op norm.rms is given"),
+    ],
+)
+def test_an_area_is_the_op_that_it_stands_for(tune, arguments, said):
+    code, _, err = tune(*arguments)
+    assert code == 1
+    assert said in err
