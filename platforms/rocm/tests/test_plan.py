@@ -35,6 +35,26 @@ def test_every_op_has_a_kernel_that_is_no_reference(model, target):
     assert found.budget.tokens > 100_000
 
 
+@pytest.mark.parametrize(
+    ("target", "scheme", "kernel"),
+    [
+        ("mi300x", "int4", "triton.linear"),
+        ("mi300x", "int8", "triton.linear"),
+        ("mi300x", "fp8", "rocm.hipblaslt_fp8"),
+        ("mi300x", "mxfp8", "triton.linear"),
+        ("mi355x", "mxfp8", "triton.linear"),
+    ],
+)
+def test_quantized_weights_are_served(target, scheme, kernel):
+    asked = Settings(
+        model=MODELS[-1], device="rocm", target=target, strict=True, quantization=scheme
+    )
+    choices = make_plan(asked).resolution.choices.values()
+    linear = [choice for choice in choices if choice.request.op == "linear"]
+    found = {choice.names for choice in linear if choice.request.scheme.quantized}
+    assert found == {kernel}
+
+
 @pytest.mark.parametrize("profile", ROWS)
 def test_every_number_of_a_profile_has_a_source(profile):
     row = ROWS[profile]

@@ -112,11 +112,12 @@ def linear(request: LinearRequest, case: str) -> Configuration:
 
 
 def experts(request: ExpertsRequest, case: str) -> Configuration:
-    """As `linear`; two tiles of sums, of gate and up, are held at once."""
+    """As `linear`; two tiles of sums, of gate and up, are held at once, which leaves fewer
+    registers for tiles on their way."""
     asked = recipe(request.scheme, request.dtype, request.hidden, request.device)
     found = products(asked, request.dtype, request.device, case)
     found.pop("waves", None)
-    return found | {"block_n": min(found["block_n"], 64)}
+    return found | {"block_n": min(found["block_n"], 64), "stages": min(found["stages"], 3)}
 
 
 def products(asked: Recipe, dtype: str, device: DeviceProps, case: str) -> Configuration:

@@ -85,8 +85,9 @@ def sum_kernel(
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     mask = at < count
     total = tl.zeros((BLOCK,), tl.float32)
-    for split in range(SPLITS):
-        total += tl.load(parts + split * count.to(tl.int64) + at, mask=mask, other=0.0)
+    for _ in range(SPLITS):
+        total += tl.load(parts + at, mask=mask, other=0.0)
+        parts += count
     if BIAS:
         total += tl.load(bias + at % N, mask=mask, other=0.0).to(tl.float32)
     tl.store(y + at, total.to(y.dtype.element_ty), mask=mask)

@@ -168,6 +168,8 @@ def products(
             acc += part
         elif INTEGERS:
             acc = tl.dot(given, weight, acc, out_dtype=tl.int32)
+        elif HIGH > 0:  # 8-bit floats: units that add them up in fewer bits do so for one step only
+            acc = tl.dot(given, weight, acc, max_num_imprecise_acc=BLOCK_K)
         else:
             acc = tl.dot(given, weight, acc, input_precision="ieee")
     return acc.to(tl.float32)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = [
-    pytest.mark.ci(platforms=["cpu"], suite="plugins", est_seconds=75),
+    pytest.mark.ci(platforms=["cpu"], suite="plugins", est_seconds=150),
     pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed"),
 ]
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from batches import error
+from inferplane_triton import linear as module
 from inferplane_triton import schemes, supports
 from inferplane_triton.linear import QuantizedLinear
 from inferplane_triton.prepared import operand
@@ -170,3 +171,24 @@ def test_splits_follow_from_the_number_of_tokens():
     kernel = QuantizedLinear(r, FEW, MANY)
     assert [kernel._splits(tiles, 64, 2) for tiles in (1, 16, 32, 128, 4096)] == [16, 8, 4, 1, 1]
     assert kernel._splits(1, 64, 0) == 1
+
+
+MUTANTS = [
+    (group("int4", 32), {"OFFSET": 7}),
+    (group("int4", 32), {"W_GROUP": 64}),
+    (group("uint4", 32, zero_point=True), {"ZERO": False}),
+    (by("fp8_e4m3", "block", block=(16, 32)), {"W_ROWS": 8}),
+    (by("fp8_e4m3", "channel"), {"LAST": False}),
+    (group("fp4_e2m1", 32, "ue8m0"), {"W_EXPONENTS": False}),
+    (by("int8", "channel", activation="int8"), {"INPUT": 0}),
+    (INPUTS_TOO[-1], {"X_EXPONENTS": False}),
+    (INPUTS_TOO[6], {"X_GROUP": 64}),
+]
+
+
+@pytest.mark.parametrize(("scheme", "change"), MUTANTS, ids=lambda x: getattr(x, "name", str(x)))
+def test_a_kernel_that_reads_a_scheme_wrongly_is_seen(mended, monkeypatch, scheme, change):
+    made = module.constants
+    monkeypatch.setattr(module, "constants", lambda *given: made(*given) | change)
+    found, right = both(scheme)
+    assert not error(found, right) < 1e-3
