@@ -111,7 +111,7 @@ def test_half_precision_prefill_uses_matrix_instructions(target, wanted):
     assert {name: figures[name]["matrix"] for name in names} == dict.fromkeys(names, wanted)
 
 
-@pytest.mark.parametrize("target", ["sm_90", "gfx942"])
+@pytest.mark.parametrize("target", TARGETS)
 def test_products_with_quantized_weights_use_matrix_instructions(target):
     figures = committed()["figures"][target]
     names = [n for n in figures if re.search(r"linear_kernel|experts_kernel|latent_kernel", n)]
@@ -119,7 +119,7 @@ def test_products_with_quantized_weights_use_matrix_instructions(target):
     assert [name for name in names if not figures[name]["matrix"]] == []
 
 
-@pytest.mark.parametrize("target", ["sm_90", "gfx942"])
+@pytest.mark.parametrize("target", ["sm_90", "sm_100", "sm_120", "gfx942", "gfx950"])
 def test_devices_with_8_bit_floats_multiply_them(target):
     figures = committed()["figures"][target]
     assert "linear many fp8 fp8 block: linear_kernel" in figures

@@ -1,4 +1,4 @@
-"""A whole model in the engine on these kernels, linear ops excepted, in the interpreter."""
+"""A whole model in the engine on these kernels, in the interpreter."""
 
 from __future__ import annotations
 
@@ -36,3 +36,20 @@ def test_greedy_tokens_are_those_of_the_reference_kernels(platform):
         with LLM("tiny-arithmetic", kernel=kernels, **given) as llm:
             answers.append([o.outputs[0].token_ids for o in llm.generate(PROMPTS, params)])
     assert answers[0] == answers[1]
+
+
+def tokens(kernels: tuple[str, ...], quantization: str) -> list[list[int]]:
+    from inferplane import LLM
+    from inferplane.params import SamplingParams
+
+    params = SamplingParams(temperature=0.0, max_tokens=3)
+    given = {"device": "triton-interpreter", "dtype": "float32", "page_size": 16, "num_pages": 32}
+    with LLM("tiny-arithmetic", kernel=kernels, quantization=quantization, **given) as llm:
+        names = {c.names for c in llm.plan.resolution.choices.values() if c.request.op == "linear"}
+        assert ("triton.linear" in names) == (not kernels)
+        return [o.outputs[0].token_ids for o in llm.generate(PROMPTS, params)]
+
+
+@pytest.mark.nightly
+def test_quantized_layers_give_the_tokens_of_the_reference(platform):
+    assert tokens((), "int4") == tokens(("linear=reference.linear",), "int4")
