@@ -57,6 +57,27 @@ class Plan:
 Part = tuple[torch.Tensor, torch.Tensor]  # output [1, H or K, N or G, D], log-sum-exp
 
 
+@dataclass(slots=True)
+class Widened:
+    """A cache of another type than the queries', indexed as if it were of theirs.
+
+    scales: fp32 [2], of keys and values, or None.
+    """
+
+    flat: torch.Tensor
+    dtype: torch.dtype
+    scales: torch.Tensor | None
+
+    def __getitem__(self, at: Any) -> torch.Tensor:
+        # as bytes: not all types of 8 bits can be indexed
+        raw = self.flat.view(torch.uint8) if self.flat.itemsize == 1 else self.flat
+        kept = raw[at].view(self.flat.dtype).float()
+        if self.scales is not None:
+            latent = kept.dim() == 2
+            kept *= self.scales[0] if latent else self.scales[:, None, None]
+        return kept.to(self.dtype)
+
+
 class FlashAttention(AttentionKernel):
     def allocate(self, layout: KVLayout, pages: int, device: torch.device) -> torch.Tensor:
         """Not zeroed: the host gives memory when it is first written."""
@@ -120,7 +141,11 @@ class FlashAttention(AttentionKernel):
         sinks_H: torch.Tensor | None = None,
         kv_scales: torch.Tensor | None = None,
     ) -> None:
-        flat = cache.view(-1, *cache.shape[2:])
+        flat: Any = cache.view(-1, *cache.shape[2:])
+        if cache.dtype != q_THD.dtype:
+            flat = Widened(flat, q_THD.dtype, kv_scales)
+            k_TKD = as_cached(k_TKD, cache.dtype, None if kv_scales is None else kv_scales[0])
+            v_TKD = as_cached(v_TKD, cache.dtype, None if kv_scales is None else kv_scales[1])
         size = self.request.out_dim
         done: dict[int, list[Part]] = {}
         for shared in plan.shared:
@@ -140,7 +165,7 @@ class FlashAttention(AttentionKernel):
             out_THD[row.first : row.last] = joined[0].transpose(0, 1)[..., :size]
 
     def _shared(
-        self, q_THD: torch.Tensor, flat: torch.Tensor, shared: Shared, done: dict[int, list[Part]]
+        self, q_THD: torch.Tensor, flat: Any, shared: Shared, done: dict[int, list[Part]]
     ) -> None:
         """All rows' queries over one run; `done` gets each row's part, in the row's own shape."""
         kv_heads, size = self.request.kv_heads, q_THD.shape[-1]
@@ -164,7 +189,7 @@ class FlashAttention(AttentionKernel):
     def _decode(
         self,
         q_1HD: torch.Tensor,
-        flat: torch.Tensor,
+        flat: Any,
         row: Row,
         parts: list[Part],
         sinks_H: torch.Tensor | None,
@@ -181,7 +206,7 @@ class FlashAttention(AttentionKernel):
         q_1HND: torch.Tensor,
         k_TKD: torch.Tensor,
         v_TKD: torch.Tensor,
-        flat: torch.Tensor,
+        flat: Any,
         row: Row,
         parts: list[Part],
     ) -> None:
@@ -219,10 +244,22 @@ class LatentAttention(FlashAttention):
         sinks_H: torch.Tensor | None = None,
         kv_scales: torch.Tensor | None = None,
     ) -> None:
-        super().run(q_THD, k_TKD, k_TKD, cache, plan, out_THD, sinks_H)
+        if kv_scales is None:
+            super().run(q_THD, k_TKD, k_TKD, cache, plan, out_THD, sinks_H)
+            return
+        keys = kv_scales[:1].expand(2)
+        super().run(q_THD, k_TKD, k_TKD, cache, plan, out_THD, sinks_H, keys)
+        out_THD.mul_(kv_scales[1] / kv_scales[0])
 
     def _keys_and_values(self, kept: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return kept[None, None], kept[None, None]
+
+
+def as_cached(x: torch.Tensor, dtype: torch.dtype, scale: torch.Tensor | None) -> torch.Tensor:
+    """What a new key or value is once it was written to a cache of another type."""
+    if scale is None:
+        return x.to(dtype).to(x.dtype)
+    return ((x.float() / scale).to(dtype).float() * scale).to(x.dtype)
 
 
 def share(rows: list[Row]) -> list[Shared]:

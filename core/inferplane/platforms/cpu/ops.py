@@ -114,17 +114,21 @@ class Rotary:
 
 
 def kv_write(request: KVWriteRequest) -> Callable[..., None]:
+    latent = request.layout == "latent"
+
     def run(
-        k_TKD: torch.Tensor, v_TKD: torch.Tensor, cache: torch.Tensor, slots_T: torch.Tensor
+        k_TKD: torch.Tensor,
+        v_TKD: torch.Tensor,
+        cache: torch.Tensor,
+        slots_T: torch.Tensor,
+        kv_scales: torch.Tensor | None = None,
     ) -> None:
-        _write(torch.stack((k_TKD, v_TKD), 1), cache, slots_T)
+        new = k_TKD[:, 0] if latent else torch.stack((k_TKD, v_TKD), 1)
+        if kv_scales is not None:
+            new = new.float() / (kv_scales[0] if latent else kv_scales[:, None, None])
+        _write(new, cache, slots_T)
 
-    def run_latent(
-        k_TKD: torch.Tensor, v_TKD: torch.Tensor, cache: torch.Tensor, slots_T: torch.Tensor
-    ) -> None:
-        _write(k_TKD[:, 0], cache, slots_T)
-
-    return run_latent if request.layout == "latent" else run
+    return run
 
 
 def _write(new: torch.Tensor, cache: torch.Tensor, slots_T: torch.Tensor) -> None:
@@ -133,6 +137,10 @@ def _write(new: torch.Tensor, cache: torch.Tensor, slots_T: torch.Tensor) -> Non
     if int(slots_T.min()) < 0:
         valid = slots_T >= 0
         new, slots_T = new[valid], slots_T[valid]
+    if cache.dtype != new.dtype:
+        new = new.to(cache.dtype)
+    if cache.itemsize == 1:  # as bytes: not all types of 8 bits can be indexed
+        new, cache = new.view(torch.uint8), cache.view(torch.uint8)
     cache.view(-1, *cache.shape[2:]).index_copy_(0, slots_T, new)
 
 

@@ -17,6 +17,8 @@ from inferplane.spec import (
 )
 
 FLOATS = ("fp32", "bf16")
+KV_TYPES = (*FLOATS, "fp8_e4m3", "fp8_e5m2")
+NARROW_KV = frozenset({"kv_dtype", "kv_scales"})
 ACTIVATIONS = frozenset({"silu", "gelu", "gelu_tanh", "swigluoai"})
 ACTIVATION_WORDS = "silu, gelu, gelu_tanh, swigluoai"
 SCHEMES = frozenset(
@@ -70,8 +72,8 @@ def activation(request: Any) -> Support:
 def kv_write(request: KVWriteRequest) -> Support:
     if request.layout not in ("standard", "latent"):
         return Support.no(f"layout is {request.layout!r}, it writes the standard and latent ones")
-    if request.kv_dtype != request.dtype:
-        return Support.no(f"KV dtype is {request.kv_dtype}, it must be {request.dtype}")
+    if request.kv_dtype not in KV_TYPES:
+        return Support.no(f"KV dtype is {request.kv_dtype}, there are {', '.join(KV_TYPES)}")
     return floats(request)
 
 
@@ -87,8 +89,8 @@ def attention(request: AttentionRequest) -> Support:
             f"KV group kind is {request.kind.value}, it has full and window",
             instead="cpu.latent" if request.kind is GroupKind.LATENT else "",
         )
-    if request.kv_dtype != request.dtype:
-        return Support.no(f"KV dtype is {request.kv_dtype}, it must be {request.dtype}")
+    if request.kv_dtype not in KV_TYPES:
+        return Support.no(f"KV dtype is {request.kv_dtype}, there are {', '.join(KV_TYPES)}")
     if not request.causal:
         return Support.no("it is causal only", instead="reference.attention")
     return floats(request)
@@ -97,8 +99,8 @@ def attention(request: AttentionRequest) -> Support:
 def latent(request: AttentionRequest) -> Support:
     if request.kind is not GroupKind.LATENT:
         return Support.no(f"KV group kind is {request.kind.value}, it has latent ones")
-    if request.kv_dtype != request.dtype:
-        return Support.no(f"KV dtype is {request.kv_dtype}, it must be {request.dtype}")
+    if request.kv_dtype not in KV_TYPES:
+        return Support.no(f"KV dtype is {request.kv_dtype}, there are {', '.join(KV_TYPES)}")
     if not request.causal:
         return Support.no("it is causal only", instead="reference.attention")
     return floats(request)
@@ -107,6 +109,11 @@ def latent(request: AttentionRequest) -> Support:
 def attention_input(request: AttentionInputRequest) -> Support:
     if request.write.layout != "standard":
         return Support.no(f"layout is {request.write.layout!r}, it writes the standard one")
+    if request.write.kv_dtype != request.write.dtype:
+        return Support.no(
+            f"KV dtype is {request.write.kv_dtype}, it must be {request.write.dtype}",
+            instead="cpu.kv_write",
+        )
     written = kv_write(request.write)
     return written if not written.ok else floats(request.rotary)
 

@@ -48,6 +48,8 @@ class Case:
     shared: int = 0  # leading pages that all rows have in common
     sinks: bool = False
     value_dim: int = 0  # of latent vectors, 0 for keys and values
+    kv_dtype: str = ""  # of the cache, where it is not dtype
+    kv_scales: tuple[float, ...] = ()
 
     def request(self) -> AttentionRequest:
         kind = GroupKind.WINDOW if self.window else GroupKind.FULL
@@ -57,7 +59,8 @@ class Case:
             kv_heads=self.kv_heads,
             head_dim=self.head_dim,
             dtype=self.dtype,
-            kv_dtype=self.dtype,
+            kv_dtype=self.kv_dtype or self.dtype,
+            kv_scales=bool(self.kv_scales),
             page_size=self.page,
             scale=self.head_dim**-0.5,
             kind=GroupKind.LATENT if self.value_dim else kind,
@@ -100,7 +103,7 @@ def run_all(case: Case) -> list[torch.Tensor]:
         return torch.randn(shape, generator=generator).to(dtype)
 
     shape = (case.head_dim,) if case.value_dim else (2, case.kv_heads, case.head_dim)
-    cache = normal(pages, case.page, *shape)
+    cache = normal(pages, case.page, *shape).to(torch_dtype(case.kv_dtype or case.dtype))
     slots = np.concatenate(
         [
             table[row, np.arange(b, b + n) // case.page].astype(np.int64) * case.page
@@ -117,13 +120,20 @@ def run_all(case: Case) -> list[torch.Tensor]:
         device_slots=torch.from_numpy(slots),
     )
     q = normal(len(slots), case.heads, case.head_dim)
-    new = cache.view(-1, *shape)[torch.from_numpy(slots)]
+    new = cache.float().view(-1, *shape)[torch.from_numpy(slots)]
+    if case.kv_scales:
+        new = new * (torch.tensor(case.kv_scales)[:, None, None] if not case.value_dim else 3.0)
+    new = new.to(dtype)
     k, v = (new[:, None], new[:, None, : case.value_dim]) if case.value_dim else new.unbind(1)
-    more = [torch.randn(case.heads, generator=generator) * 3] if case.sinks else []
+    more: dict[str, Any] = {}
+    if case.sinks:
+        more["sinks_H"] = torch.randn(case.heads, generator=generator) * 3
+    if case.kv_scales:
+        more["kv_scales"] = torch.tensor(case.kv_scales)
     outs = []
     for kernel in (factory(case.request()) for factory in kernels):
         out = torch.full((*q.shape[:2], case.request().out_dim), float("nan"), dtype=dtype)
-        kernel.run(q, k, v, cache, kernel.plan(metadata, None), out, *more)
+        kernel.run(q, k, v, cache, kernel.plan(metadata, None), out, **more)
         outs.append(out)
     return outs
 
@@ -217,6 +227,19 @@ def _scaled(randn, size):
         return drawn + size if drawn.dim() == 1 else drawn
 
     return run
+
+
+@pytest.mark.parametrize("value_dim", [0, 16])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("kv_dtype", ["fp8_e4m3", "fp8_e5m2"])
+@pytest.mark.parametrize("scales", [(), (3.0, 0.5)])
+@pytest.mark.parametrize("window", [0, 24])
+def test_a_cache_of_eight_bits(window, scales, kv_dtype, dtype, value_dim):
+    rows = ((40, 1), (40, 1), (33, 1), (0, 9), (47, 30))
+    case = Case(rows=rows, dtype=dtype, kv_dtype=kv_dtype, kv_scales=scales, window=window)
+    if value_dim:
+        case = dataclasses.replace(case, value_dim=value_dim, kv_heads=1)
+    check(dataclasses.replace(case, shared=0 if window else 2))
 
 
 @pytest.mark.parametrize("dtype", ["fp32", "bf16"])

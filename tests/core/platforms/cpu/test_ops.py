@@ -181,6 +181,26 @@ def test_kv_write_of_latent_vectors(slots, dtype, seed):
     assert torch.equal(*caches)
 
 
+@pytest.mark.parametrize("layout", ["standard", "latent"])
+@pytest.mark.parametrize("scales", [None, (3.0, 0.5)])
+@pytest.mark.parametrize("kv_dtype", ["fp8_e4m3", "fp8_e5m2"])
+def test_kv_write_to_a_cache_of_eight_bits(kv_dtype, scales, layout):
+    shape = (2, 1, 24) if layout == "standard" else (24,)
+    request = dataclasses.replace(
+        write_request(1, 24, "bf16"),
+        layout=layout,
+        kv_dtype=kv_dtype,
+        kv_scales=scales is not None,
+    )
+    k, v = (normal(i, "bf16", 5, 1, 24) for i in range(2))
+    more = [] if scales is None else [torch.tensor(scales)]
+    caches = [torch.zeros(6, 4, *shape, dtype=torch_dtype(kv_dtype)) for _ in range(2)]
+    for made, cache in zip((ops.kv_write(request), kv.write(request)), caches, strict=True):
+        made(k, v, cache, torch.tensor([3, -1, 20, 7, 0]), *more)
+    assert torch.equal(*(cache.view(torch.uint8) for cache in caches))
+    assert caches[0].float().any()
+
+
 def test_kv_write_of_padding_only_changes_nothing():
     cache = normal(7, "fp32", 6, 4, 2, 2, 8)
     before = cache.clone()

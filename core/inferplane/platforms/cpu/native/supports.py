@@ -142,5 +142,9 @@ def attention(request: AttentionRequest) -> Support:
         return Support.no(f"head size is {size}, it has multiples of 16 up to 256")
     if groups != int(groups) or groups > 16:
         return Support.no(f"{groups:g} query heads a kv head, it has 1 to 16")
+    if request.kv_dtype != request.dtype:
+        return Support.no(
+            f"KV dtype is {request.kv_dtype}, it must be {request.dtype}", instead="cpu.flash"
+        )
     answer = plain.attention(request)
     return native(request) if answer.ok else answer
