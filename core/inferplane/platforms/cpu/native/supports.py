@@ -37,12 +37,18 @@ def products(request: Any) -> Support:
 def linear(request: LinearRequest) -> Support:
     if request.scheme.quantized:
         return Support.no(f"scheme is {request.scheme.name}, it has unquantized weights")
-    if request.dtype != "bf16" or request.in_features % 2:
+    inputs = own_inputs(request)
+    if request.dtype != "bf16" or inputs % 2:
         return Support.no(
-            f"{request.dtype} with {request.in_features} inputs, it has bf16 and even numbers",
+            f"{request.dtype} with {inputs} inputs, it has bf16 and even numbers",
             instead="cpu.onednn",
         )
     return products(request)
+
+
+def own_inputs(request: LinearRequest) -> int:
+    """Of this rank."""
+    return request.in_features // (request.shards if request.sharding == "row" else 1)
 
 
 def int8(request: LinearRequest) -> Support:
@@ -59,7 +65,7 @@ def int8(request: LinearRequest) -> Support:
 def codes(request: LinearRequest) -> Support:
     if integers(request.scheme):
         return Support.no(f"{request.scheme.name} are integers", instead="cpu.native_int8")
-    answer = _codes(request.scheme, request.dtype, request.in_features)
+    answer = _codes(request.scheme, request.dtype, own_inputs(request))
     return products(request) if answer.ok else answer
 
 

@@ -36,6 +36,7 @@ def experts(native: str = "products", **changes: object) -> ExpertsRequest:
     ("asked", "words"),
     [
         (request(in_features=63), "63 inputs"),
+        (request(in_features=66, sharding="row", shards=2), "33 inputs"),
         (request(dtype="fp32"), "fp32"),
         (request(native="vector"), "no avx512_vnni"),
         (request(native="no"), "no C++ compiler"),
@@ -100,6 +101,7 @@ def test_experts(asked, words):
 
 
 def test_what_they_serve():
+    assert supports.linear(request(in_features=66, sharding="column", shards=2)).ok
     assert supports.linear(request()).ok
     assert supports.codes(request(scheme=W4)).ok
     assert supports.int8(request(scheme=W8A8)).ok
