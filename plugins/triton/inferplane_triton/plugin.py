@@ -46,7 +46,7 @@ def inferplane_ops(props: DeviceProps) -> list[Candidate]:
             "embedding", supports.embedding, "embedding:Embedding", features={"scale", "sharded"}
         ),
         _kernel(
-            "kv.write", supports.kv_write, "write:kv_write", features={"kv_dtype", "kv_scales"}
+            "kv.write", supports.kv_write, "write:kv_write", features={"kv_dtype"} | _scales(props)
         ),
         _kernel(
             "sample",
@@ -61,8 +61,8 @@ def inferplane_ops(props: DeviceProps) -> list[Candidate]:
 
 @hookimpl
 def inferplane_attention(props: DeviceProps) -> list[Candidate]:
-    features = {"window", "softcap", "sinks", "non_causal", "kv_dtype", "kv_scales"}
-    latent = {"latent", "value_dim", "kv_dtype", "kv_scales"}
+    features = {"window", "softcap", "sinks", "non_causal", "kv_dtype"} | _scales(props)
+    latent = {"latent", "value_dim", "kv_dtype"} | _scales(props)
     return [
         _kernel(
             "attention",
@@ -88,7 +88,7 @@ def inferplane_attention(props: DeviceProps) -> list[Candidate]:
 
 @hookimpl
 def inferplane_quantization(props: DeviceProps) -> list[Candidate]:
-    features = {"bias", *schemes.FEATURES}
+    features = {"bias", *schemes.features(props)}
     heads = Candidate(
         op="linear.heads",
         name="triton.linear_heads",  # one batched product of torch, as fast as a kernel of ours
@@ -110,7 +110,7 @@ def inferplane_quantization(props: DeviceProps) -> list[Candidate]:
 @hookimpl
 def inferplane_moe(props: DeviceProps) -> list[Candidate]:
     routing = {"sigmoid", "no_renormalize", "bias", "groups", "group_max", "scaling", "shared"}
-    features = {"bias", "limit", *supports.ACTIVATIONS, *schemes.FEATURES}
+    features = {"bias", "limit", *supports.ACTIVATIONS, *schemes.features(props)}
     return [
         _kernel("moe.route", supports.route, "route:route", features=routing),
         _kernel(
@@ -135,6 +135,11 @@ def inferplane_blocks(props: DeviceProps) -> list[Candidate]:
             level="block",
         )
     ]
+
+
+def _scales(props: DeviceProps) -> set[str]:
+    """Scales belong to caches of 8 bits, which not every device converts to."""
+    return {"kv_scales"} if "fp8_e4m3_convert" in props.capabilities else set()
 
 
 def _kernel(

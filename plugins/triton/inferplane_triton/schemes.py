@@ -47,6 +47,13 @@ LEAST_GROUP = 16  # inputs of the smallest matrix product
 LEAST_BYTES = 32  # the same, of 8-bit types
 
 
+def features(device: DeviceProps) -> frozenset[str]:
+    """What is named on a device: quantized inputs only where it multiplies such types."""
+    if "int8" in device.dtypes or fp8_type(device):
+        return FEATURES
+    return FEATURES - {"quantized_activation", "static_activation"}
+
+
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How products with a weight are computed.

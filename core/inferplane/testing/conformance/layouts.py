@@ -36,3 +36,13 @@ def layout_names(target: Target) -> tuple[str, ...]:
         )
         names.append(candidate.layout(request).name)
     return tuple(dict.fromkeys(names))
+
+
+def kv_dtype(target: Target, dtype: str, asked: str) -> str:
+    """Of a cache: "other" is another type of 16 or 32 bits, "fp8" the 8-bit float of the device."""
+    if asked == "other":
+        return "bf16" if dtype != "bf16" else "fp32"
+    if asked == "fp8":
+        known = [d for d in ("fp8_e4m3", "fp8_e4m3fnuz") if d in target.props.dtypes]
+        return known[0] if known else "fp8_e4m3"
+    return asked

@@ -95,7 +95,15 @@ THOROUGH = (
 
 EXPERTS = (
     *("int8-channel", "int4-g32", "uint4-g32-zero", "mxfp4-weights", "nvfp4-weights", "nf4-g64"),
-    *("int8-token", "int4-int8-token", "int4-fp8-token", "fp8-token", "fp8-static", "fp8-blocks"),
+    *(
+        "int8-token",
+        "int8-static",
+        "int4-int8-token",
+        "int4-fp8-token",
+        "fp8-token",
+        "fp8-static",
+        "fp8-blocks",
+    ),
     "mxfp8",
 )
 """Asked of grouped experts."""

@@ -22,6 +22,7 @@ UNIT = {
     "fp16": 2.0**-11,
     "bf16": 2.0**-8,
     "fp8_e4m3": 2.0**-4,
+    "fp8_e4m3fnuz": 2.0**-4,
     "fp8_e5m2": 2.0**-3,
 }
 """Unit roundoff, from the significand bits of IEEE 754 types, bfloat16 and OCP 8-bit floats."""

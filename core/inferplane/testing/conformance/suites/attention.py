@@ -43,11 +43,12 @@ class Attention(Suite):
     )
 
     def request(self, target: Target, dtype: str, page: int, **fields: Any) -> AttentionRequest:
+        from ..layouts import kv_dtype
+
         given: dict[str, Any] = {"heads": 4, "kv_heads": 2, "head_dim": 64, "kv_dtype": dtype}
         given |= fields
         given.setdefault("scale", given["head_dim"] ** -0.5)
-        if given["kv_dtype"] == "other":
-            given["kv_dtype"] = "bf16" if dtype != "bf16" else "fp32"
+        given["kv_dtype"] = kv_dtype(target, dtype, given["kv_dtype"])
         if given.get("window"):
             given["kind"] = GroupKind.WINDOW
         return AttentionRequest(device=target.props, dtype=dtype, page_size=page, **given)

@@ -76,12 +76,13 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "sinks-softcap": {"sinks": True, "softcap": 3.0},
     "not-causal": {"causal": False},
     "other-kv-dtype": {"kv_dtype": "other"},
-    "kv-scales": {"kv_dtype": "fp8_e4m3", "kv_scales": True},
+    "kv-scales": {"kv_dtype": "fp8", "kv_scales": True},
     "latent": LATENT,
     "latent-one-head": LATENT | {"heads": 1},
     "latent-wide": LATENT | {"heads": 16, "head_dim": 576, "value_dim": 512},
     "latent-no-rotary-part": LATENT | {"head_dim": 64, "value_dim": 64},
+    "latent-other-kv-dtype": LATENT | {"kv_dtype": "other"},
     "latent-sinks": LATENT | {"sinks": True},
-    "latent-kv-scales": LATENT | {"kv_dtype": "fp8_e4m3", "kv_scales": True},
+    "latent-kv-scales": LATENT | {"kv_dtype": "fp8", "kv_scales": True},
 }
 """Requests, each over one batch of prefill and decode."""

@@ -39,7 +39,7 @@ EDGES: dict[str, tuple[dict[str, Any], Shape]] = {
 }
 
 _LATENT: dict[str, Any] = {"layout": "latent", "kv_heads": 1, "head_dim": 96}
-_SCALED: dict[str, Any] = {"kv_dtype": "fp8_e4m3", "kv_scales": True}
+_SCALED: dict[str, Any] = {"kv_dtype": "fp8", "kv_scales": True}
 OTHERS: dict[str, tuple[dict[str, Any], Shape]] = {
     "latent": (_LATENT, Shape(40)),
     "latent-padded": (_LATENT, Shape(9, "padded")),
@@ -55,7 +55,7 @@ class Write(Suite):
     bases = ({"head_dim": 64}, {"head_dim": 128}, {"head_dim": 256}, {"head_dim": 32})
 
     def request(self, target: Target, dtype: str, **fields: Any) -> KVWriteRequest:
-        from ..layouts import page_sizes
+        from ..layouts import kv_dtype, page_sizes
 
         given: dict[str, Any] = {
             "layout": "standard",
@@ -64,8 +64,7 @@ class Write(Suite):
             "kv_dtype": dtype,
             "page_size": page_sizes(target)[0],
         } | fields
-        if given["kv_dtype"] == "other":
-            given["kv_dtype"] = "bf16" if dtype != "bf16" else "fp32"
+        given["kv_dtype"] = kv_dtype(target, dtype, given["kv_dtype"])
         return KVWriteRequest(device=target.props, dtype=dtype, **given)
 
     def samples(
