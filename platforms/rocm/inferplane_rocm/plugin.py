@@ -1,8 +1,7 @@
 """The hooks of AMD GPUs. No torch and no AMD library here: candidates answer from data.
 
 AITER's kernels have a low priority: they serve where nothing else does, where they are pinned
-(`--kernel attention=rocm.aiter_unified`), or where tuning data says that they were faster. Its
-fused experts come with the mixture-of-experts models.
+(`--kernel attention=rocm.aiter_unified`), or where tuning data says that they were faster.
 """
 
 from __future__ import annotations
@@ -125,6 +124,22 @@ def inferplane_quantization(props: DeviceProps) -> list[Candidate]:
             priority=_AITER,
             **scaled,
         ),
+    ]
+
+
+@hookimpl
+def inferplane_moe(props: DeviceProps) -> list[Candidate]:
+    biased = {"sigmoid", "bias", "groups", "scaling"}
+    soft, grouped = supports.aiter_topk_softmax, supports.aiter_biased_topk
+    silu = {"silu", "quantized", "quantized_activation"}
+    table: tuple[tuple[str, str, Any, str, set[str]], ...] = (
+        ("moe.route", "aiter_topk_softmax", soft, "topk_softmax", {"no_renormalize"}),
+        ("moe.route", "aiter_biased_topk", grouped, "biased_grouped_topk", biased),
+        ("moe.experts", "aiter_fused_moe", supports.aiter_experts, "AiterExperts", silu),
+    )
+    return [
+        _kernel(op, name, answer, f"moe:{load}", features=features, priority=_AITER)
+        for op, name, answer, load, features in table
     ]
 
 

@@ -7,9 +7,11 @@ from typing import Any
 from inferplane.spec import (
     AttentionRequest,
     CollectiveRequest,
+    ExpertsRequest,
     GroupKind,
     LinearRequest,
     NormRequest,
+    RoutingRequest,
     Support,
 )
 
@@ -20,6 +22,7 @@ COLLECTIVES = ("all_reduce", "all_gather", "reduce_scatter", "all_to_all", "broa
 _TYPES = ("fp32", "fp16", "bf16", "int32", "int64", "int8", "uint8")
 _HALVES = ("bf16", "fp16")
 _UNIFIED = "rocm.aiter_unified"
+_MOST_EXPERTS = 512
 _WIDEST_NORM = 8192  # aiter/ops/rmsnorm.py: its fast kernel ends there
 
 
@@ -94,6 +97,38 @@ def aiter_linear(request: LinearRequest) -> Support:
     parts = len(request.parts)
     if parts > 1 and request.scheme.granularity == "tensor":
         return Support.no(f"{parts} parts with a scale each, it has one scale or one a row")
+    return aiter(request)
+
+
+def aiter_topk_softmax(request: RoutingRequest) -> Support:
+    if request.experts > _MOST_EXPERTS:
+        return Support.no(f"{request.experts} experts, it has up to {_MOST_EXPERTS}")
+    return aiter(request)
+
+
+def aiter_biased_topk(request: RoutingRequest) -> Support:
+    biased = request.bias and request.groups and request.scoring == "sigmoid"
+    if not biased or not request.renormalize:
+        return Support.no("it has biased sigmoids in groups, renormalised: DeepSeek-V3's routing")
+    if request.experts > _MOST_EXPERTS or request.experts % request.groups:
+        return Support.no(f"{request.experts} experts in {request.groups} groups, it has up to 512")
+    return aiter(request)
+
+
+def aiter_experts(request: ExpertsRequest) -> Support:
+    scheme, sizes = request.scheme, (request.hidden, request.intermediate)
+    if request.dtype not in _HALVES:
+        return Support.no(f"dtype is {request.dtype}, it has bf16 and fp16")
+    if any(size % 128 for size in sizes):
+        return Support.no(f"sizes are {sizes[0]} and {sizes[1]}, it has multiples of 128")
+    if scheme.quantized:
+        rows = scheme.granularity, scheme.block, scheme.activation_granularity
+        known = (("channel", (0, 0), "token"), ("block", (128, 128), "group"))
+        fp8 = scheme.weight == scheme.activation == "fp8_e4m3" and scheme.dynamic
+        if not fp8 or rows not in known or scheme.activation_group not in (0, 128):
+            return Support.no(f"scheme is {scheme.name}, it has fp8 by row, or by 128x128 and 128")
+        if not request.device.detail("fp8"):
+            return Support.no(f"{request.device.name} has no 8-bit floating point")
     return aiter(request)
 
 

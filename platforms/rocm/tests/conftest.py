@@ -127,6 +127,7 @@ def aiter(monkeypatch: pytest.MonkeyPatch) -> None:
     """AITER's module, emulated."""
     names = (
         "aiter",
+        "aiter.fused_moe",
         "aiter.ops",
         "aiter.ops.shuffle",
         "aiter.ops.triton",
@@ -141,8 +142,10 @@ def aiter(monkeypatch: pytest.MonkeyPatch) -> None:
             setattr(sys.modules[parent], last, module)
     for name in ("rmsnorm2d_fwd", "rmsnorm2d_fwd_with_add", "gemm_a8w8", "gemm_a8w8_bpreshuffle"):
         setattr(sys.modules["aiter"], name, getattr(emulated, name))
-    for name in ("per_token_quant_hip", "mha_batch_prefill_func"):
+    others = "per_token_quant_hip", "mha_batch_prefill_func", "topk_softmax", "biased_grouped_topk"
+    for name in (*others, "ActivationType", "QuantType"):
         setattr(sys.modules["aiter"], name, getattr(emulated, name))
+    sys.modules["aiter.fused_moe"].__dict__["fused_moe"] = emulated.fused_moe
     sys.modules["aiter.ops.shuffle"].__dict__["shuffle_weight"] = emulated.shuffle_weight
     sys.modules[names[-1]].__dict__["unified_attention"] = emulated.unified_attention
 

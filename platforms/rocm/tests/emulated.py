@@ -6,6 +6,7 @@ as they were read. Arguments that are not emulated must have their defaults.
 
 from __future__ import annotations
 
+from enum import IntEnum
 from types import SimpleNamespace
 from typing import Any
 
@@ -199,21 +200,25 @@ def per_token_quant_hip(x, scale=None, quant_dtype=dtypes.i8, num_rows=None, num
 def shuffle_weight(
     x, layout=(16, 16), use_int4=False, is_guinterleave=False, gate_up=False, pad_k_to=0
 ):
-    """The order that aiter/ops/shuffle.py describes: tiles of 16 rows and 32 columns (one byte an
-    element); in a tile, groups of 16 columns, then rows, then the columns of a group."""
+    """The order that aiter/ops/shuffle.py describes: tiles of 16 rows and 32 columns; in a tile,
+    groups of columns that fill 16 bytes, then rows, then the columns of a group."""
     defaults(use_int4=use_int4, is_guinterleave=is_guinterleave, gate_up=gate_up, pad_k_to=pad_k_to)
-    assert layout == (16, 16) and x.element_size() == 1
-    rows, columns = x.shape
+    assert layout == (16, 16)
+    rows, columns = x.shape[-2:]
     assert rows % 16 == 0 and columns % 32 == 0
-    tiles = x.view(torch.uint8).view(rows // 16, 16, columns // 32, 2, 16).permute(0, 2, 3, 1, 4)
-    return tiles.contiguous().view(rows, columns).view(x.dtype)
+    each = 16 // x.element_size()
+    tiles = x.view(-1, rows // 16, 16, columns // 32, 32 // each, each).permute(0, 1, 3, 4, 2, 5)
+    shuffled = tiles.contiguous().view(x.shape)
+    shuffled.is_shuffled = True
+    return shuffled
 
 
 def unshuffled(x: torch.Tensor) -> torch.Tensor:
     """The inverse of `shuffle_weight`."""
-    rows, columns = x.shape
-    tiles = x.view(torch.uint8).view(rows // 16, columns // 32, 2, 16, 16).permute(0, 3, 1, 2, 4)
-    return tiles.contiguous().view(rows, columns).view(x.dtype)
+    rows, columns = x.shape[-2:]
+    each = 16 // x.element_size()
+    tiles = x.view(-1, rows // 16, columns // 32, 32 // each, 16, each).permute(0, 1, 4, 2, 3, 5)
+    return tiles.contiguous().view(x.shape)
 
 
 def _product(XQ, WQ, x_scale, w_scale, dtype) -> torch.Tensor:
@@ -233,3 +238,128 @@ def gemm_a8w8_bpreshuffle(XQ, WQ, x_scale, w_scale, bias=None, dtype=dtypes.bf16
     assert dtype in (torch.bfloat16, torch.float16)
     defaults(check=check)
     return _product(XQ, unshuffled(WQ), x_scale, w_scale, dtype)
+
+
+class ActivationType(IntEnum):
+    No = -1
+    Silu = 0
+    Gelu = 1
+    Swiglu = 2
+
+
+class QuantType(IntEnum):
+    No = 0
+    per_Tensor = 1
+    per_Token = 2
+    per_1x32 = 3
+    per_1x128 = 4
+    per_128x128 = 5
+
+
+def topk_softmax(
+    topk_weights, topk_indices, token_expert_indices, gating_output, need_renorm
+) -> None:
+    assert topk_weights.dtype == torch.float32
+    assert topk_indices.dtype == token_expert_indices.dtype == torch.int32
+    scores = gating_output.double().softmax(-1)
+    best = scores.argsort(dim=-1, descending=True, stable=True)[:, : topk_indices.shape[1]]
+    weights = scores.gather(1, best)
+    topk_indices.copy_(best)
+    topk_weights.copy_(weights / weights.sum(-1, keepdim=True) if need_renorm else weights)
+
+
+def biased_grouped_topk(
+    gating_output,
+    correction_bias,
+    topk_weights,
+    topk_ids,
+    num_expert_group,
+    topk_group,
+    need_renorm,
+    routed_scaling_factor=1.0,
+) -> None:
+    assert gating_output.dtype == correction_bias.dtype
+    assert topk_weights.dtype == torch.float32 and topk_ids.dtype == torch.int32
+    scores = gating_output.double().sigmoid()
+    choice = scores + correction_bias
+    grouped = choice.unflatten(-1, (num_expert_group, -1))
+    groups = grouped.topk(2).values.sum(-1).topk(topk_group).indices
+    kept = torch.zeros(grouped.shape[:2], dtype=torch.bool).scatter_(1, groups, True)
+    choice = grouped.masked_fill(~kept[..., None], float("-inf")).flatten(1)
+    best = choice.topk(topk_ids.shape[1]).indices
+    weights = scores.gather(1, best)
+    weights = weights / weights.sum(-1, keepdim=True) if need_renorm else weights
+    topk_ids.copy_(best)
+    topk_weights.copy_(weights * routed_scaling_factor)
+
+
+def fused_moe(
+    hidden_states,
+    w1,
+    w2,
+    topk_weight,
+    topk_ids,
+    expert_mask=None,
+    activation=ActivationType.Silu,
+    quant_type=QuantType.No,
+    doweight_stage1=False,
+    w1_scale=None,
+    w2_scale=None,
+    a1_scale=None,
+    a2_scale=None,
+    block_size_M=None,
+    num_local_tokens=None,
+    moe_sorting_dispatch_policy=0,
+    dtype=None,
+    hidden_pad=0,
+    intermediate_pad=0,
+    bias1=None,
+    bias2=None,
+    splitk=0,
+):
+    """Inputs are not rounded: what that would change is less than what is compared."""
+    defaults(
+        doweight_stage1=doweight_stage1,
+        a1_scale=a1_scale,
+        a2_scale=a2_scale,
+        block_size_M=block_size_M,
+        num_local_tokens=num_local_tokens,
+        moe_sorting_dispatch_policy=moe_sorting_dispatch_policy,
+        dtype=dtype,
+        hidden_pad=hidden_pad,
+        intermediate_pad=intermediate_pad,
+        bias1=bias1,
+        bias2=bias2,
+        splitk=splitk,
+    )
+    assert w1.is_shuffled and w2.is_shuffled and activation is ActivationType.Silu
+    assert topk_weight.dtype == torch.float32
+    assert topk_ids.dtype == expert_mask.dtype == torch.int32
+    local = expert_mask.cumsum(0) - 1
+    y = torch.zeros(hidden_states.shape, dtype=torch.float64)
+    for token, place in torch.cartesian_prod(*(torch.arange(n) for n in topk_ids.shape)).tolist():
+        expert = int(topk_ids[token, place])
+        assert 0 <= expert < len(expert_mask)
+        if not expert_mask[expert]:
+            continue
+        one, two = (
+            _weight(w[local[expert]], scale, local[expert], quant_type)
+            for w, scale in ((w1, w1_scale), (w2, w2_scale))
+        )
+        gate, up = (one @ hidden_states[token].double()).chunk(2)
+        out = two @ (torch.nn.functional.silu(gate) * up)
+        y[token] += out * topk_weight[token, place].double()
+    return y.to(hidden_states.dtype)
+
+
+def _weight(w, scale, expert, quant_type) -> torch.Tensor:
+    wide = unshuffled(w).double()
+    if quant_type is QuantType.No:
+        assert scale is None
+        return wide
+    scale = scale[expert].double()
+    if quant_type is QuantType.per_Token:
+        assert scale.shape == (len(wide), 1)
+        return wide * scale
+    assert quant_type is QuantType.per_128x128
+    return wide * scale.repeat_interleave(128, 0).repeat_interleave(128, 1)
