@@ -25,10 +25,9 @@ _Routed = tuple[torch.Tensor, torch.Tensor]
 
 
 def _results(logits_TX: torch.Tensor, each: int) -> _Routed:
-    shape = len(logits_TX), each
-    return logits_TX.new_empty(shape, dtype=torch.float32), logits_TX.new_empty(
-        shape, dtype=torch.int32
-    )
+    """Of shape [T, E]: weights, experts."""
+    make, shape = logits_TX.new_empty, (len(logits_TX), each)
+    return make(shape, dtype=torch.float32), make(shape, dtype=torch.int32)
 
 
 def topk_softmax(request: RoutingRequest) -> Callable[..., _Routed]:
