@@ -157,3 +157,26 @@ def test_static_inputs_use_the_largest_of_the_parts_scales():
 def test_inputs_stay_where_the_scheme_leaves_them():
     x = torch.tensor([[0.1234567]])
     assert torch.equal(as_quantized(int4(), x), x)
+
+
+def test_groups_with_a_second_scale_are_what_the_tool_makes_of_them():
+    """NVFP4: the numbers are of compressed-tensors 0.20, `fake_quantize` of the preset NVFP4."""
+    scheme = QuantScheme.named(
+        weight="fp4_e2m1",
+        granularity="group",
+        group=16,
+        activation="fp4_e2m1",
+        activation_granularity="group",
+        activation_group=16,
+        activation_scale="fp8_e4m3",
+        dynamic=False,
+    )
+    large = [0.1, -0.7, 2.5, 3.3, -4.1, 0.02, 1.9, -0.4]
+    small = [0.001, 0.002, -0.003, 0.0004]
+    second = torch.tensor([8 / (6 * 448)])
+    found = as_quantized(scheme, torch.tensor([large * 2 + small * 4]), second)
+    third = 2 / 3
+    expected = [0.0, -third, 4 * third, 4 * third, -4.0, 0.0, 2.0, -third / 2] * 2
+    expected += [0.0010230655, 0.0020461311, -0.0030691966, 0.00051153277] * 4
+    torch.testing.assert_close(found, torch.tensor([expected]))
+    assert not as_quantized(scheme, torch.zeros(1, 32), second).any()
