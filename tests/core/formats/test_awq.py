@@ -80,3 +80,16 @@ def test_autoawq_s_own_file_is_read(written, same_tokens):
     config = {"zero_point": True, "q_group_size": 16, "w_bit": 4, "version": "GEMM"}
     fields = lambda m: None if m == "lm_head" else {"group": 16}  # noqa: E731
     assert same_tokens(*written("llama", "awq", config, fields, "quant_config.json"))
+
+
+def test_latent_attention_reads_a_quantized_projection_head_by_head(written, same_tokens):
+    plain = ("lm_head", "mlp.gate")
+    fields = lambda m: None if m.endswith(plain) else {"group": 8}  # noqa: E731
+    assert same_tokens(*written("deepseek-v3", "awq", GIVEN | {"group_size": 8}, fields))
+
+
+def test_mixtral_s_router_is_listed(written, same_tokens):
+    config = GIVEN | {"group_size": 16, "modules_to_not_convert": ["gate"]}
+    plain = ("lm_head", "gate")
+    fields = lambda m: None if m.endswith(plain) else {"group": 16}  # noqa: E731
+    assert same_tokens(*written("mixtral", "awq", config, fields))

@@ -190,3 +190,10 @@ def test_an_older_checkpoint_says_it_in_a_file_of_its_own(written, same_tokens):
     config = {"bits": 4, "group_size": 32, "sym": True, "desc_act": False}
     fields = lambda module: None if module == "lm_head" else {}  # noqa: E731
     assert same_tokens(*written("llama-biased", "gptq", config, fields, "quantize_config.json"))
+
+
+def test_experts_are_quantized_and_their_router_is_not(written, same_tokens):
+    config = {"quant_method": "gptq", "bits": 4, "group_size": 16, "sym": True, "desc_act": False}
+    plain = ("lm_head", "mlp.gate")
+    fields = lambda m: None if m.endswith(plain) else {"group": 16}  # noqa: E731
+    assert same_tokens(*written("qwen3-moe", "gptq", config, fields))
