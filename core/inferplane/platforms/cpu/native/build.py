@@ -35,7 +35,7 @@ class Built:
 
 @functools.cache
 def build() -> Built:
-    """The library; compiles it (about 8 s) if this machine has none yet. Never raises."""
+    """The library; compiles it (about 9 s) if this machine has none yet. Never raises."""
     if platform.system() != "Linux":
         return Built(None, f"they are built on Linux, this is {platform.system()}")
     compiler = next((found for name in COMPILERS if (found := shutil.which(name))), None)

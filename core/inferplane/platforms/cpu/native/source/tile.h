@@ -115,11 +115,15 @@ static void tile(const Piece& piece) {
     const long scaled = w.scale_groups(), first = piece.expert * w.panels() + piece.panel;
     const bf16* x = (const bf16*)rows.x + piece.row * K;
     __m512 total[P][M][2];
+#pragma GCC unroll 4
     for (int p = 0; p < P; p++)
+#pragma GCC unroll 12
         for (int m = 0; m < M; m++) total[p][m][0] = total[p][m][1] = _mm512_setzero_ps();
     for (long g = 0; g < groups; g++) {
         __m512 sums[P][M][2];
+#pragma GCC unroll 4
         for (int p = 0; p < P; p++)
+#pragma GCC unroll 12
             for (int m = 0; m < M; m++) sums[p][m][0] = sums[p][m][1] = _mm512_setzero_ps();
         const long last = (g + 1) * w.group < K ? (g + 1) * w.group : K;
         for (long k = g * w.group; k < last; k += Code::STEP) {
@@ -145,12 +149,15 @@ static void tile(const Piece& piece) {
                                 _mm512_dpbf16_ps(sums[p][m][h], (__m512bh)v[p][j + h], both);
                 }
         }
+#pragma GCC unroll 4
         for (int p = 0; p < P; p++)
+#pragma GCC unroll 2
             for (int h = 0; h < 2; h++) {
                 const long at = ((first + p) * groups + g) * PANEL + 16 * h;
                 const __m512 one = _mm512_set1_ps(1.0f);
                 const __m512 scale = w.scale ? scales16(w.scales, at, w.scale) : one;
                 const __m512 zero = w.zero == EACH ? numbers16(w.zeros + at) : one;
+#pragma GCC unroll 12
                 for (int m = 0; m < M; m++) {
                     __m512 sum = sums[p][m][h];
                     if (w.zero)
