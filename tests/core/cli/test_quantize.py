@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-pytestmark = pytest.mark.ci(platforms=["cpu"], suite="server", est_seconds=12)
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="server", est_seconds=8)
 
 
 def test_a_quantized_copy_that_explain_reads(run, tmp_path):

@@ -11,7 +11,7 @@ from inferplane.formats.convert import convert
 from inferplane.params import SamplingParams
 from inferplane.planning.modules import quantizable
 
-pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=12)
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=8)
 
 GREEDY = SamplingParams(temperature=0.0, max_tokens=8)
 PROMPT = [[3, 1, 4, 1, 5]]

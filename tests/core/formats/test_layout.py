@@ -15,7 +15,7 @@ from inferplane.formats.registry import find_quantization
 from inferplane.params import SamplingParams
 from inferplane.spec.quantized import as_quantized, dequantize
 
-pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=30)
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=20)
 
 PROMPTS = [[3, 1, 4, 1, 5, 9, 2, 6], [7] * 20]
 GREEDY = SamplingParams(temperature=0.0, max_tokens=8)

@@ -14,7 +14,7 @@ from inferplane.params import SamplingParams
 from inferplane.spec import UNQUANTIZED
 from inferplane.spec.quantized import dequantize
 
-pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=3)
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=6)
 
 GREEDY = SamplingParams(temperature=0.0, max_tokens=8)
 UP = "model.layers.0.mlp.experts.gate_up_proj"
