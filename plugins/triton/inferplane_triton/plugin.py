@@ -102,6 +102,7 @@ def inferplane_quantization(props: DeviceProps) -> list[Candidate]:
             supports.linear,
             "linear:QuantizedLinear",
             features=features,
+            extra_bytes=supports.linear_extra,
             tuned=_PRODUCTS,
         ),
     ]
@@ -118,6 +119,7 @@ def inferplane_moe(props: DeviceProps) -> list[Candidate]:
             supports.experts,
             "experts:Experts",
             features=features,
+            extra_bytes=supports.experts_extra,
             tuned=_PRODUCTS,
         ),
     ]

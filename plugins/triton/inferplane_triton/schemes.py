@@ -153,6 +153,19 @@ def fp8_type(device: DeviceProps) -> str:
     return ""
 
 
+def extra_bytes(scheme: QuantScheme, rows: int, inputs: int) -> int:
+    """What the kernels keep beyond the canonical tensors of a weight: scales of rows are fp32, and
+    fp8 scales of groups are fp16."""
+    if not scheme.quantized:
+        return 0
+    extra = 0
+    if scheme.granularity in ("tensor", "channel") or scheme.global_scale:
+        extra += 4 * rows
+    if scheme.granularity == "group" and scheme.scale == "fp8_e4m3":
+        extra += rows * inputs // scheme.group
+    return extra
+
+
 def answer(scheme: QuantScheme, inputs: int, device: DeviceProps) -> Support:
     """Whether products of `inputs` inputs with a weight of this scheme can be computed."""
     for what, value, known in (

@@ -132,6 +132,17 @@ def heads(request: HeadsLinearRequest) -> Support:
     return floats(request)
 
 
+def linear_extra(request: LinearRequest) -> int:
+    inputs, rows = sharded(request)
+    return schemes.extra_bytes(request.scheme, rows, inputs)
+
+
+def experts_extra(request: ExpertsRequest) -> int:
+    r = request
+    both = ((2 * r.intermediate, r.hidden), (r.hidden, r.intermediate))
+    return r.experts * sum(schemes.extra_bytes(r.scheme, *sizes) for sizes in both)
+
+
 def route(request: RoutingRequest) -> Support:
     if not 1 <= request.experts <= MOST_EXPERTS:
         return Support.no(f"{request.experts:,} experts, it has 1 to {MOST_EXPERTS:,}")

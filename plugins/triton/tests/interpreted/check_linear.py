@@ -163,6 +163,16 @@ def test_weights_in_the_other_encoding_mean_the_same():
     assert torch.equal(made.weight.float() * made.last[:, None], right)
 
 
+@pytest.mark.parametrize("scheme", [*WEIGHT_ONLY, *INPUTS_TOO], ids=name)
+def test_what_is_kept_beyond_the_checkpoints_tensors_is_told(scheme):
+    tensors = draw(scheme, 64, 128)
+    asked = schemes.recipe(scheme, "bf16", 128, EIGHT_BITS)
+    kept = sum(t.nbytes for t in operand(asked, scheme, tensors).tensors().values())
+    most = sum(t.nbytes for t in tensors.values()) + schemes.extra_bytes(scheme, 64, 128)
+    assert kept <= most + 64  # the values of nf4
+    assert kept >= most - 4 * 64
+
+
 def test_splits_follow_from_the_number_of_tokens():
     device = replace(PROPS, cores=64)
     r = LinearRequest(
