@@ -65,6 +65,7 @@ class LocalExecutor(Executor):
         self.device = plan.catalog.device()
         self.device.activate()
         self.runner = load_runner(plan, self.device, progress, self.activity)
+        self.device.empty_cache()  # what loading needed for a moment
         self.depth = 2 if self.runner.transfers.overlaps else 1
         self.activity.end()
 

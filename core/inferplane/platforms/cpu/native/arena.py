@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import functools
 import threading
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 
 import torch
 
 from .library import library
 
 HUGE = 2 << 20
-BLOCK = 64 << 20  # large enough that the allocator maps fresh memory for it
+BLOCK = 64 << 20
 
 
 class Arena:
@@ -37,9 +38,10 @@ class Arena:
         return taken
 
     def _fresh(self, size: int) -> torch.Tensor:
-        """Of whole large pages; what is not written to takes no memory."""
+        """Of whole large pages; what is not written to takes no memory. Mapped, not allocated: what
+        stays must not lie between what loading needs for a moment."""
         size = -(-size // HUGE) * HUGE
-        made = torch.empty(size + HUGE, dtype=torch.uint8)
+        made = torch.frombuffer(_mapped(size + HUGE), dtype=torch.uint8)
         made = made[-made.data_ptr() % HUGE :][:size]
         library().ip_huge_pages(made.data_ptr(), size)
         return made
@@ -49,3 +51,8 @@ class Arena:
 def arena() -> Arena:
     """The process's: matrices of one model share blocks."""
     return Arena()
+
+
+def _mapped(size: int) -> mmap:
+    """Private, so that the kernel may use large pages."""
+    return mmap(-1, size, flags=MAP_PRIVATE | MAP_ANONYMOUS)
