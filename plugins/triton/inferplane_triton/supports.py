@@ -209,10 +209,10 @@ def latent(request: AttentionRequest) -> Support:
     if request.kind is not GroupKind.LATENT:
         return Support.no(f"KV group kind is {request.kind.value}, it has latent")
     size, value, page = request.head_dim, request.out_dim, request.page_size
-    if not 8 <= value < size or value > LARGEST_VALUE or size - value > LARGEST_REST:
+    if not 8 <= value <= size or value > LARGEST_VALUE or size - value > LARGEST_REST:
         return Support.no(
             f"vectors have {size} elements, {value} of them values; it has up to "
-            f"{LARGEST_VALUE} values, and 1 to {LARGEST_REST} others"
+            f"{LARGEST_VALUE} values, and {LARGEST_REST} others"
         )
     if request.kv_heads != 1 or not 1 <= request.heads <= MOST_LATENT_HEADS:
         return Support.no(

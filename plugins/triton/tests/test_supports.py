@@ -120,6 +120,7 @@ REFUSED = [
     (supports.kv_write, replace(LATENT_WRITE, kv_heads=2), "2 kv heads"),
     (supports.latent, ATTENTION, "kind is full"),
     (supports.latent, replace(LATENT, value_dim=576), "576 of them values"),
+    (supports.latent, replace(LATENT, value_dim=256), "256 of them values"),
     (supports.latent, replace(LATENT, head_dim=1024), "1024 elements, 512"),
     (supports.latent, replace(LATENT, kv_heads=2), "16 heads over 2"),
     (supports.latent, replace(LATENT, heads=512), "512 heads over 1"),

@@ -8,8 +8,8 @@ PROPS = DeviceProps(
     name="the Triton interpreter",
     profile="interpreter",
     memory_bytes=4 * GiB,
-    dtypes=frozenset({"fp32", "fp16", "bf16"}),
-    capabilities=frozenset({"triton", "int64_index", "fp8_e4m3_convert"}),
+    dtypes=frozenset({"fp32", "fp16", "bf16", "int8", "fp8_e4m3"}),
+    capabilities=frozenset({"triton", "int64_index", "fp8_e4m3_convert", "fp8_e4m3_gemm"}),
     cores=2,
     execution="interpreted",
 )
