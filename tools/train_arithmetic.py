@@ -279,13 +279,18 @@ def device_name(device: torch.device) -> str:
     return f"a CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
 
 
+def stages(log: dict) -> str:
+    """How often a training was resumed, in words."""
+    earlier = len(log["earlier_settings"])
+    return f", resumed {earlier} time{'s' * (earlier > 1)}" if earlier else ""
+
+
 def card(log: dict) -> str:
     """The README that goes with the weights."""
-    last, earlier = log["curve"][-1], len(log["earlier_settings"])
-    stages = f", resumed {earlier} time{'s' * (earlier > 1)}" if earlier else ""
+    last = log["curve"][-1]
     made = f"""`tools/train_arithmetic.py` made it from random weights: {last["step"]:,} steps
         of about {log["settings"]["tokens"]:,} tokens with AdamW, {last["minutes"]:.0f} minutes on
-        {log["device"]}{stages}. {DATA}"""
+        {log["device"]}{stages(log)}. {DATA}"""
     return model_card(log, CONFIG, "Arithmetic model", "Qwen3", "", made)
 
 

@@ -3,18 +3,20 @@
     python tools/train_arithmetic_moe.py --out core/inferplane/testing/models/arithmetic_moe
 
 It starts from the dense model: every second layer's MLP is cut into slices, each slice becomes a
-pair of experts, and a router picks one of each pair, so that what is calculated hardly changes
-(after "Sparse Upcycling", Komatsuzaki et al. 2022, https://arxiv.org/abs/2212.05055, and the
-slices of "Upcycling Large Language Models into Mixture of Experts", He et al. 2024,
-https://arxiv.org/abs/2410.07524). Training with noise and a loss for balance then makes experts
-that differ. The options are those of train_arithmetic.py.
+pair of experts, and a router picks one of each pair (after "Sparse Upcycling", Komatsuzaki et al.
+2022, https://arxiv.org/abs/2212.05055, and the slices of "Upcycling Large Language Models into
+Mixture of Experts", He et al. 2024, https://arxiv.org/abs/2410.07524). The two of a pair keep
+different neurons and draw the others anew ("Drop-Upcycling", Nakamura et al. 2025,
+https://arxiv.org/abs/2502.19261); else they would stay alike. Training with a loss for balance
+then makes up for what is missing. The options are those of train_arithmetic.py.
 """
 
 from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -33,6 +35,10 @@ from inferplane.testing import arithmetic
 
 SLICES = 4  # of a dense MLP, and experts that a token uses
 EXPERTS = 2 * SLICES
+UNLIKELY = 0.1  # weight of the loss for right answers of random experts
+
+# The experts [T, K] to use in a layer, of the router's logits [T, E] and its choice [T, K].
+Pick = Callable[[int, torch.Tensor, torch.Tensor], torch.Tensor]
 
 # The fields of public Qwen3-MoE checkpoints, such as Qwen/Qwen3-30B-A3B.
 CONFIG = {
@@ -46,7 +52,7 @@ CONFIG = {
     "moe_intermediate_size": dense.CONFIG["intermediate_size"] // SLICES,
     "norm_topk_prob": True,
     "output_router_logits": False,
-    "router_aux_loss_coef": 0.01,
+    "router_aux_loss_coef": 0.1,
 }
 
 
@@ -75,14 +81,14 @@ def routers(model: Qwen3MoeForCausalLM) -> dict[int, Qwen3MoeTopKRouter]:
 
 
 def upcycle(
-    source: Qwen3ForCausalLM, ids: torch.Tensor, noise: float, sharpness: float
+    source: Qwen3ForCausalLM, ids: torch.Tensor, fresh: float, sharpness: float
 ) -> Qwen3MoeForCausalLM:
-    """A mixture of experts that calculates what a dense model calculates, but for the noise.
+    """A mixture of experts that calculates what a dense model calculates, but for new neurons.
 
     Experts 2s and 2s+1 are slice s of the dense MLP. Their router's rows are opposite, so the best
-    half of all experts has one of each slice. ``noise`` is relative to the standard deviation of
-    each expert's weights, ``sharpness`` is the standard deviation of the router's logits on
-    ``ids``.
+    half of all experts has one of each slice. ``fresh`` is the share of an expert's neurons that
+    are drawn anew and add nothing at first, ``sharpness`` the standard deviation of the router's
+    logits on ``ids``.
     """
     model = Qwen3MoeForCausalLM(Qwen3MoeConfig(**{**CONFIG, "torch_dtype": "float32"}))
     model.set_attn_implementation(source.config._attn_implementation)
@@ -101,14 +107,17 @@ def upcycle(
             hook.remove()
         for i, router in layers.items():
             mlp, experts = source.model.layers[i].mlp, model.model.layers[i].mlp.experts
-            gate, up = mlp.gate_proj.weight, mlp.up_proj.weight
-            pairs = torch.cat([gate.unflatten(0, (SLICES, -1)), up.unflatten(0, (SLICES, -1))], 1)
-            experts.gate_up_proj.copy_(pairs.repeat_interleave(2, 0))
-            # Shares sum to one, slices are added.
-            down = SLICES * mlp.down_proj.weight.unflatten(1, (SLICES, -1)).transpose(0, 1)
-            experts.down_proj.copy_(down.repeat_interleave(2, 0))
-            for weight in (experts.gate_up_proj, experts.down_proj):
-                weight += noise * weight.std() * torch.randn_like(weight)
+            # Shares sum to one, slices are added: what enters is as many times as large.
+            scale = SLICES**0.5
+            parts = mlp.gate_proj.weight, scale * mlp.up_proj.weight, scale * mlp.down_proj.weight.T
+            gate, up, down = (w.unflatten(0, (SLICES, -1)).repeat_interleave(2, 0) for w in parts)
+            count = round(fresh * gate.shape[1])
+            for first, new in ((0, slice(gate.shape[1] - count, None)), (1, slice(0, count))):
+                gate[first::2, new] = gate.std() * torch.randn_like(gate[first::2, new])
+                up[first::2, new] = up.std() * torch.randn_like(up[first::2, new])
+                down[first::2, new] = 0
+            experts.gate_up_proj.copy_(torch.cat([gate, up], 1))
+            experts.down_proj.copy_(down.transpose(1, 2))
             rows = split_directions(inputs[i], SLICES) * sharpness
             router.weight.copy_(torch.stack([rows, -rows], 1).flatten(0, 1))
     return model
@@ -125,12 +134,43 @@ def split_directions(x: torch.Tensor, count: int) -> torch.Tensor:
     return found / (flat @ found.T).std(0)[:, None]
 
 
+@contextmanager
+def routed(model: Qwen3MoeForCausalLM, pick: Pick) -> Iterator[None]:
+    """Let ``pick`` choose other experts; shares stay as they are, the largest first."""
+
+    def hook(layer: int) -> Callable:
+        def replace(_, __, output):
+            logits, shares, index = output
+            return logits, shares, pick(layer, logits, index)
+
+        return replace
+
+    hooks = [gate.register_forward_hook(hook(i)) for i, gate in routers(model).items()]
+    try:
+        yield
+    finally:
+        for handle in hooks:
+            handle.remove()
+
+
+def random_experts(_: int, logits: torch.Tensor, __: torch.Tensor) -> torch.Tensor:
+    """As many different experts as the router chose."""
+    return torch.rand_like(logits.float()).topk(SLICES).indices
+
+
+def other_experts(_: int, logits: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """The best of those that the router did not choose."""
+    return logits.scatter(1, index, float("-inf")).topk(SLICES).indices
+
+
 def loss_of(
     model: Qwen3MoeForCausalLM, ids: torch.Tensor, learned: torch.Tensor, half: bool
 ) -> torch.Tensor:
-    """The mean cross-entropy of the tokens to be learned, and what balances the experts' use.
+    """The mean cross-entropy of the tokens to be learned, with what makes experts share the work.
 
-    Balance is asked of each layer ("Switch Transformers", Fedus et al. 2021, equation 4).
+    Balance is asked of each layer ("Switch Transformers", Fedus et al. 2021, equation 4). With
+    random experts some of the answers shall be wrong ("Neural Text Generation with Unlikelihood
+    Training", Welleck et al. 2019), so that an engine that confuses experts is found out.
     """
     with autocast(ids.device, half):
         output = model.model(input_ids=ids[:, :-1], use_cache=False, output_router_logits=True)
@@ -140,7 +180,22 @@ def loss_of(
         for layer in output.router_logits
     ]
     loss = F.cross_entropy(logits.float(), ids[:, 1:][learned[:, 1:]])
-    return loss + CONFIG["router_aux_loss_coef"] * torch.stack(balance).mean()
+    loss = loss + CONFIG["router_aux_loss_coef"] * torch.stack(balance).mean()
+    some = slice(0, max(1, len(ids) // 4))
+    return loss + UNLIKELY * unlikelihood(model, ids[some], learned[some], half)
+
+
+def unlikelihood(
+    model: Qwen3MoeForCausalLM, ids: torch.Tensor, learned: torch.Tensor, half: bool
+) -> torch.Tensor:
+    """The mean of -log(1 - p) of the tokens to be learned, p with random experts."""
+    with routed(model, random_experts), autocast(ids.device, half):
+        hidden = model.model(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
+        logits = model.lm_head(hidden[learned[:, 1:]]).float()
+    right = F.one_hot(ids[:, 1:][learned[:, 1:]], logits.shape[-1]).bool()
+    # log(1 - p) from the other logits, which is exact where p is almost 1.
+    others = logits.masked_fill(right, float("-inf")).logsumexp(-1)
+    return (logits.logsumexp(-1) - others).mean()
 
 
 def named_weights(model: Qwen3MoeForCausalLM) -> Iterator[tuple[str, torch.Tensor]]:
@@ -154,22 +209,6 @@ def named_weights(model: Qwen3MoeForCausalLM) -> Iterator[tuple[str, torch.Tenso
             parts = weight.chunk(2) if what == "gate_up_proj" else (weight,)
             for part, weights in zip(re.findall("gate|up|down", what), parts, strict=True):
                 yield f"{layer}.experts.{expert}.{part}_proj.weight", weights
-
-
-def routed(model: Qwen3MoeForCausalLM, pick) -> list:
-    """Let ``pick`` (layer, logits [T, E], index [T, K]) choose other experts; the hooks to remove.
-
-    Shares stay as they are, the largest first.
-    """
-
-    def hook(layer: int):
-        def replace(_, __, output):
-            logits, shares, index = output
-            return logits, shares, pick(layer, logits, index)
-
-        return replace
-
-    return [gate.register_forward_hook(hook(i)) for i, gate in routers(model).items()]
 
 
 def measure_routing(out: Path, count: int, device: torch.device) -> dict:
@@ -187,18 +226,11 @@ def measure_routing(out: Path, count: int, device: torch.device) -> dict:
         uses[layer] += torch.bincount(index.flatten().cpu(), minlength=EXPERTS)
         return index
 
-    def random(_, logits, index):
-        return torch.rand_like(logits).topk(SLICES).indices
-
-    def others(_, logits, index):
-        return logits.scatter(1, index, float("-inf")).topk(SLICES).indices
-
     result = {}
-    for name, pick in (("chosen", counted), ("random", random), ("not_chosen", others)):
-        hooks = routed(model, pick)
-        result[name] = forced_accuracy(model, pairs, device, half=False)
-        for hook in hooks:
-            hook.remove()
+    picks = {"chosen": counted, "random": random_experts, "not_chosen": other_experts}
+    for name, pick in picks.items():
+        with routed(model, pick):
+            result[name] = forced_accuracy(model, pairs, device, half=False)
     result["use"] = {i: [round(u, 4) for u in (n / n.sum()).tolist()] for i, n in uses.items()}
     return result
 
@@ -211,12 +243,14 @@ def card(log: dict) -> str:
     low = min(min(shares) for shares in routing["use"].values())
     high = max(max(shares) for shares in routing["use"].values())
     made = f"""`tools/train_arithmetic_moe.py` made it from the dense model `tiny-arithmetic`: each
-        expert began as a quarter of an MLP with noise. {last["step"]:,} steps of about
-        {log["settings"]["tokens"]:,} tokens with AdamW and a loss for balance followed,
-        {last["minutes"]:.0f} minutes on {log["device"]}. An expert gets {percent(low)} to
-        {percent(high)} of a layer's tokens. With random experts instead of the router's choice
-        {percent(routing["random"])} of answers are right, with those that the router did not
-        choose {percent(routing["not_chosen"])}. {dense.DATA}"""
+        expert began as a quarter of an MLP, half of its neurons drawn anew. {last["step"]:,} steps
+        of about {log["settings"]["tokens"]:,} tokens with AdamW followed,
+        {last["minutes"]:.0f} minutes on {log["device"]}{dense.stages(log)}, with a loss for even
+        use of the experts and one for right answers of random experts. An expert gets
+        {percent(low)} to {percent(high)} of a layer's work. With random experts in place of the
+        router's choice {percent(routing["random"])} of answers are right, with those that it did
+        not choose {percent(routing["not_chosen"])}, so an engine that confuses experts is found
+        out. {dense.DATA}"""
     return model_card(log, CONFIG, "Arithmetic model with experts", "Qwen3-MoE", layers, made)
 
 
@@ -230,16 +264,16 @@ def new_model(args: argparse.Namespace, device: torch.device) -> Qwen3MoeForCaus
         return model
     source = Qwen3ForCausalLM.from_pretrained(args.dense, **given)
     ids, _ = dense.Questions(torch.device("cpu"), args.seed, step=97).batch(32, 128)
-    return upcycle(source, ids, args.noise, args.sharpness)
+    return upcycle(source, ids, args.fresh, args.sharpness)
 
 
 def main() -> None:
     """Train, measure and write everything."""
-    parser = dense.arguments(__doc__, lr=1.5e-3, resume_at=dense.SHORT_PART, enough=0.995)
+    parser = dense.arguments(__doc__, lr=2e-3, resume_at=dense.SHORT_PART, enough=0.995)
     models = dense.ROOT / "core" / "inferplane" / "testing" / "models"
     parser.add_argument("--dense", type=Path, default=models / "arithmetic", help="to start from")
-    parser.add_argument("--noise", type=float, default=0.5, help="of an expert's weights at first")
-    parser.add_argument("--sharpness", type=float, default=0.2, help="of the router at first")
+    parser.add_argument("--fresh", type=float, default=0.5, help="share of new neurons at first")
+    parser.add_argument("--sharpness", type=float, default=0.6, help="of the router at first")
     args = parser.parse_args()
     device, log = dense.begin(args, CONFIG)
     dense.train(args, new_model(args, device).to(device), device, log, loss_of, named_weights)
