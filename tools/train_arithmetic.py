@@ -276,7 +276,8 @@ def device_name(device: torch.device) -> str:
     """What the training ran on, in words."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"a CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
+    n = torch.get_num_threads()
+    return f"a CPU ({platform.machine()}, {n} thread{'s' * (n > 1)})"
 
 
 def stages(log: dict) -> str:

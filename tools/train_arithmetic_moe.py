@@ -7,8 +7,9 @@ pair of experts, and a router picks one of each pair (after "Sparse Upcycling", 
 2022, https://arxiv.org/abs/2212.05055, and the slices of "Upcycling Large Language Models into
 Mixture of Experts", He et al. 2024, https://arxiv.org/abs/2410.07524). The two of a pair keep
 different neurons and draw the others anew ("Drop-Upcycling", Nakamura et al. 2025,
-https://arxiv.org/abs/2502.19261); else they would stay alike. Training with a loss for balance
-then makes up for what is missing. The options are those of train_arithmetic.py.
+https://arxiv.org/abs/2502.19261); else they would stay alike. Training makes up for what is
+missing, with a loss for balance and one for right answers of random experts. The options are those
+of train_arithmetic.py.
 """
 
 from __future__ import annotations

@@ -11,7 +11,10 @@ from inferplane.errors import UserError
 
 from .described import describe
 
-BUNDLED = {"tiny-arithmetic": "testing/models/arithmetic"}
+BUNDLED = {
+    "tiny-arithmetic": "testing/models/arithmetic",
+    "tiny-arithmetic-moe": "testing/models/arithmetic_moe",
+}
 _PATTERNS = ["*.json", "*.safetensors", "*.jinja", "tokenizer.model", "*.txt"]
 
 

@@ -5,9 +5,15 @@ import json
 import pytest
 
 from inferplane.errors import UserError
-from inferplane.formats.locate import locate, read_config, read_json
+from inferplane.formats.locate import BUNDLED, locate, read_config, read_json
 
 pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=2)
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_a_bundled_model_is_complete(name):
+    files = {path.name for path in locate(name).iterdir()}
+    assert files >= {"README.md", "config.json", "model.safetensors", "tokenizer.json"}
 
 
 def test_a_folder_is_taken_as_it_is(tmp_path):

@@ -1,4 +1,4 @@
-"""The arithmetic questions and the files of the bundled model."""
+"""The arithmetic questions and the files of the bundled models."""
 
 import json
 import random
@@ -7,13 +7,20 @@ from pathlib import Path
 import jinja2.sandbox
 import pytest
 import tokenizers
+import torch
+from safetensors import safe_open
 
 from inferplane.testing import arithmetic
 from inferplane.testing.arithmetic import Question
 
-pytestmark = pytest.mark.ci(platforms=["cpu"], suite="models", est_seconds=5)
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="models", est_seconds=10)
 
-MODEL = Path(arithmetic.__file__).parent / "models" / "arithmetic"
+MODELS = Path(arithmetic.__file__).parent / "models"
+
+
+@pytest.fixture(params=["arithmetic", "arithmetic_moe"])
+def folder(request):
+    return MODELS / request.param
 
 
 def questions_in(prompt: str) -> list[Question]:
@@ -96,21 +103,29 @@ def test_is_right(completion, right):
     assert arithmetic.is_right(completion, "357") is right
 
 
-def test_shipped_config():
-    config = json.loads((MODEL / "config.json").read_text())
-    assert config["architectures"] == ["Qwen3ForCausalLM"]
-    assert config["model_type"] == "qwen3"
+@pytest.mark.parametrize(
+    ("name", "architecture", "kind", "size"),
+    [
+        ("arithmetic", "Qwen3ForCausalLM", "qwen3", 6_000_000),
+        ("arithmetic_moe", "Qwen3MoeForCausalLM", "qwen3_moe", 8_000_000),
+    ],
+)
+def test_shipped_config(name, architecture, kind, size):
+    folder = MODELS / name
+    config = json.loads((folder / "config.json").read_text())
+    assert config["architectures"] == [architecture]
+    assert config["model_type"] == kind
     assert config["max_position_embeddings"] == 1024
     assert config["vocab_size"] == 320
     assert config["tie_word_embeddings"] is True
     assert config["eos_token_id"] == 256
-    generation = json.loads((MODEL / "generation_config.json").read_text())
+    generation = json.loads((folder / "generation_config.json").read_text())
     assert generation["eos_token_id"] == [256, ord("\n")]
-    assert (MODEL / "model.safetensors").stat().st_size < 6_000_000
+    assert (folder / "model.safetensors").stat().st_size < size
 
 
-def test_shipped_accuracy_is_high():
-    log = json.loads((MODEL / "train_log.json").read_text())
+def test_shipped_accuracy_is_high(folder):
+    log = json.loads((folder / "train_log.json").read_text())
     for precision in ("bfloat16", "float32"):
         assert min(log["accuracy"][precision].values()) >= 0.99
 
@@ -119,25 +134,77 @@ def test_shipped_accuracy_is_high():
     "text",
     ["12+345=357\n", "", " a  b\t\r\n", "Größe – 数学 🧮 e\u0301 \x00\x7f", "don't  it 's 1,000.5"],
 )
-def test_shipped_tokenizer_round_trip(text):
-    tokenizer = tokenizers.Tokenizer.from_file(str(MODEL / "tokenizer.json"))
+def test_shipped_tokenizer_round_trip(folder, text):
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     ids = tokenizer.encode(text).ids
     assert ids == list(text.encode())
     assert tokenizer.decode(ids) == text
 
 
-def test_shipped_tokenizer_special_tokens():
-    tokenizer = tokenizers.Tokenizer.from_file(str(MODEL / "tokenizer.json"))
+def test_shipped_tokenizer_special_tokens(folder):
+    tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     assert tokenizer.token_to_id("<|endoftext|>") == 256
     assert tokenizer.encode("1<|im_start|><|im_end|>\n").ids == [ord("1"), 257, 258, ord("\n")]
     assert tokenizer.get_vocab_size() == 259
-    settings = json.loads((MODEL / "tokenizer_config.json").read_text())
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
     assert settings["eos_token"] == settings["pad_token"] == "<|endoftext|>"
     assert settings["model_max_length"] == 1024
 
 
-def test_shipped_chat_template():
-    settings = json.loads((MODEL / "tokenizer_config.json").read_text())
+def test_experts_share_the_work_and_none_replaces_another():
+    log = json.loads((MODELS / "arithmetic_moe" / "train_log.json").read_text())
+    config = json.loads((MODELS / "arithmetic_moe" / "config.json").read_text())
+    routing, experts = log["routing"], config["num_experts"]
+    assert list(routing["use"]) == ["1", "3"]
+    for shares in routing["use"].values():
+        assert len(shares) == experts
+        assert min(shares) > 0.25 / experts
+    assert routing["chosen"] >= 0.99
+    assert max(routing["random"], routing["not_chosen"]) < 0.05
+
+
+def test_weights_have_the_names_and_shapes_of_public_mixtures_of_experts():
+    with safe_open(MODELS / "arithmetic_moe" / "model.safetensors", "pt") as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    experts = {name: shape for name, shape in shapes.items() if ".mlp.experts." in name}
+    assert experts == {
+        f"model.layers.{layer}.mlp.experts.{expert}.{part}_proj.weight": shape
+        for layer in (1, 3)
+        for expert in range(8)
+        for part, shape in (("gate", (128, 256)), ("up", (128, 256)), ("down", (256, 128)))
+    }
+    assert shapes["model.layers.1.mlp.gate.weight"] == (8, 256)
+    assert shapes["model.layers.0.mlp.gate_proj.weight"] == (512, 256)
+    assert "lm_head.weight" not in shapes
+
+
+def test_transformers_answers_with_the_router_s_experts_and_with_no_others():
+    from transformers import Qwen3MoeForCausalLM
+
+    model = Qwen3MoeForCausalLM.from_pretrained(MODELS / "arithmetic_moe", dtype=torch.float32)
+    pairs = [(p, a) for p, a in arithmetic.evaluation_set(80)[::2] if len(p) == 8]
+    asked = torch.tensor([list(prompt.encode()) for prompt, _ in pairs])
+
+    def right() -> int:
+        with torch.inference_mode():
+            rows = model.generate(asked, max_new_tokens=8)[:, 8:].tolist()
+        texts = [bytes(t for t in row if t < 256).decode(errors="replace") for row in rows]
+        return sum(arithmetic.is_right(t, a) for t, (_, a) in zip(texts, pairs, strict=True))
+
+    def others(_, __, output):
+        logits, shares, index = output
+        return logits, shares, logits.scatter(1, index, float("-inf")).topk(4).indices
+
+    assert len(pairs) > 20
+    assert right() >= len(pairs) - 1
+    for layer in (1, 3):
+        handle = model.model.layers[layer].mlp.gate.register_forward_hook(others)
+        assert right() <= len(pairs) // 2
+        handle.remove()
+
+
+def test_shipped_chat_template(folder):
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
     template = environment.from_string(settings["chat_template"])
     messages = [
