@@ -10,6 +10,7 @@ from inferplane.activity import Activity, Board
 from inferplane.batch import Batch, StepResult
 from inferplane.formats.checkpoint import Checkpoint
 from inferplane.formats.dummy import DummyStore
+from inferplane.formats.gguf_checkpoint import open_checkpoint
 from inferplane.formats.online import OnlineStore
 from inferplane.formats.store import QuantizedStore
 from inferplane.layers.builder import Builder
@@ -146,7 +147,7 @@ def open_store(
     """The checkpoint, checked against the model; or random numbers."""
     if plan.effective["load_format"] == "dummy":
         return DummyStore(target, torch_dtype(plan.effective["dtype"]))
-    checkpoint, quantization = Checkpoint(plan.folder), plan.quantization
+    checkpoint, quantization = open_checkpoint(plan.folder), plan.quantization
     store: Checkpoint | QuantizedStore | OnlineStore = checkpoint
     if quantization.format is not None:
         store = QuantizedStore(checkpoint, quantization.format)

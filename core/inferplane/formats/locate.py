@@ -10,6 +10,7 @@ from typing import Any
 from inferplane.errors import UserError
 
 from .described import describe
+from .gguf import config_of, file_in
 
 BUNDLED = {
     "tiny-arithmetic": "testing/models/arithmetic",
@@ -25,6 +26,8 @@ def locate(model: str, revision: str | None = None, download: bool = True) -> Pa
     path = Path(model).expanduser()
     if path.is_dir():
         return path
+    if path.exists() and path.suffix == ".gguf" and file_in(path.parent) == path:
+        return path.parent
     if path.exists():
         raise UserError(f"model {model!r} is a file; give the folder that holds config.json")
     if path.is_absolute() or model.startswith((".", "~")) or model.count("/") != 1:
@@ -69,6 +72,9 @@ def read_config(folder: Path) -> dict[str, Any]:
     """config.json, with the end-of-sequence ids of generation_config.json, which come first, and
     with `quantization_config` out of a file of its own, as older tools wrote it, and all else that
     the folder says of it (`described.describe`)."""
+    packed = None if (folder / "config.json").exists() else file_in(folder)
+    if packed is not None:
+        return config_of(packed)
     raw = read_json(folder / "config.json")
     for name, method in _OLDER.items():
         if "quantization_config" not in raw and (folder / name).exists():

@@ -37,6 +37,7 @@ BUILT_IN: tuple[FormatSpec, ...] = (
     _spec("gptq", "gptq:GPTQ"),
     _spec("awq", "awq:AWQ"),
     _spec("bitsandbytes", "bitsandbytes:BitsAndBytes"),
+    _spec("gguf", "gguf:GGUF"),
     _spec("compressed-tensors", "compressed_tensors:CompressedTensors", "compressed_tensors"),
     _spec("fp8", "fp8:Fp8"),
     _spec("fbgemm_fp8", "fp8:FbgemmFp8"),
