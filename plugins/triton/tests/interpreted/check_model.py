@@ -53,3 +53,18 @@ def tokens(kernels: tuple[str, ...], quantization: str) -> list[list[int]]:
 @pytest.mark.nightly
 def test_quantized_layers_give_the_tokens_of_the_reference(platform):
     assert tokens((), "int4") == tokens(("linear=reference.linear",), "int4")
+
+
+def test_experts_give_the_tokens_of_the_reference(platform):
+    from inferplane import LLM
+    from inferplane.params import SamplingParams
+
+    params = SamplingParams(temperature=0.0, max_tokens=2)
+    given = {"device": "triton-interpreter", "dtype": "float32", "page_size": 16, "num_pages": 32}
+    answers = []
+    for pins in ((), ("moe.route=reference.moe.route", "moe.experts=reference.moe.experts")):
+        with LLM("tiny-arithmetic-moe", kernel=pins, **given) as llm:
+            chosen = {c.names for c in llm.plan.resolution.choices.values()}
+            assert ("triton.moe_experts" in chosen) == (not pins)
+            answers.append([o.outputs[0].token_ids for o in llm.generate(PROMPTS, params)])
+    assert answers[0] == answers[1]
