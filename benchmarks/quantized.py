@@ -117,7 +117,7 @@ def run(folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     for engine in engines.values():
         engine.close()
     return {
-        "what": "Qwen3-0.6B shape, random weights, greedy; the last projection stays bf16",
+        "what": "Qwen3-0.6B shape, random weights, greedy",
         "date": time.strftime("%Y-%m-%d"),
         "threads": args.threads,
         "rounds": args.rounds,

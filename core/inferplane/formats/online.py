@@ -27,6 +27,9 @@ FP8 = QuantScheme.named(
 INT8 = QuantScheme.named(
     weight="int8", granularity="channel", activation="int8", activation_granularity="token"
 )
+LAST = QuantScheme.named(weight="int8", granularity="channel")
+"""Of the last projection: the most exact 8 bits. One new token reads it whole: it may be half of
+what a small model reads."""
 MXFP8 = QuantScheme.named(
     weight="fp8_e4m3",
     granularity="group",
@@ -39,8 +42,8 @@ MXFP8 = QuantScheme.named(
 )
 NAMES = {
     "fp8": "fp8 weights by channel, inputs by token",
-    "int8": "int8 weights by channel, inputs by token",
-    "int4": "int4 weights by groups of 128 (64, 32) inputs",
+    "int8": "int8 weights by channel, inputs by token; the last projection: weights alone",
+    "int4": "int4 weights by groups of 128 (64, 32) inputs; the last projection: int8 weights",
     "mxfp8": "fp8 weights and inputs by groups of 32 with exponents as scales",
     "int4fp8_moe": "experts: int4 weights by groups, fp8 inputs by token; nothing else",
 }
@@ -54,8 +57,11 @@ class Online:
         self.name, self.experts = name, experts
 
     def scheme(self, module: str, inputs: int, plain: bool) -> QuantScheme:
-        """plain: the model asks for no quantization (routers, the last projection)."""
-        if plain:
+        """plain: the model asks for no quantization (routers, the last projection). Integers are
+        taken for the last projection all the same."""
+        if _is_last(module) and self.name in ("int8", "int4"):
+            return LAST
+        if plain or _is_last(module):
             return UNQUANTIZED
         if "experts." in module:
             inputs = gcd(inputs, self.experts)
@@ -129,6 +135,11 @@ class OnlineStore:
         if "transpose" in part.view:
             full = (*front[:-1], columns * packed, front[-1])
         return replace(part, stored=full)
+
+
+def _is_last(module: str) -> bool:
+    """Whether it is the last projection, or the embedding that it is tied to."""
+    return module.rpartition(".")[2] in ("lm_head", "embed_tokens")
 
 
 def _after(part: WeightPart) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from inferplane.errors import UserError
 from inferplane.formats.checkpoint import Checkpoint
-from inferplane.formats.online import INT8, NAMES, Online, OnlineStore
+from inferplane.formats.online import INT8, LAST, NAMES, Online, OnlineStore
 from inferplane.formats.quantize import quantize
 from inferplane.formats.registry import find_quantization
 from inferplane.params import SamplingParams
@@ -32,7 +32,9 @@ def part(name: str, shape, dtype: str) -> WeightPart:
 def test_every_name_gives_schemes(name):
     scheme = Online(name).scheme("model.layers.0.mlp.experts.3.up_proj", 256, False)
     assert scheme.quantized
-    assert Online(name).scheme("lm_head", 256, True) is UNQUANTIZED
+    assert Online(name).scheme("model.layers.0.mlp.gate", 256, True) is UNQUANTIZED
+    last = LAST if name in ("int8", "int4") else UNQUANTIZED
+    assert Online(name).scheme("lm_head", 256, True) == last
 
 
 def test_a_mixture_s_experts_alone():
@@ -78,12 +80,13 @@ def test_a_module_is_quantized_once_for_all_its_tensors(checkpoint, monkeypatch)
 
 
 @pytest.mark.parametrize("name", ["int8", "fp8", "mxfp8", "int4"])
-def test_the_model_runs_and_projections_alone_are_quantized(name, make_llm):
-    llm = make_llm("qwen3", quantization=name)
+@pytest.mark.parametrize("model", ["qwen3", "qwen3-untied"])
+def test_the_model_runs_and_projections_alone_are_quantized(name, model, make_llm):
+    llm = make_llm(model, quantization=name)
     llm.generate([[1, 2, 3]], SamplingParams(max_tokens=2))
     choices = llm.plan.resolution.choices
     schemes = {path: c.request.scheme for path, c in choices.items() if c.request.op == "linear"}
-    assert not schemes.pop("lm_head").quantized
+    assert schemes.pop("lm_head") == (LAST if name in ("int8", "int4") else UNQUANTIZED)
     assert all(scheme.quantized for scheme in schemes.values())
     assert llm.plan.effective["quantization"] == name
 
