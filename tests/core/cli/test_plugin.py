@@ -35,7 +35,10 @@ def test_show_has_hooks_and_candidates(run):
     assert "inferplane_ops" in row["hooks"]
     assert {"laptop", "server"} <= {p["profile"] for p in row["profiles"]}
     (flash,) = [c for c in row["candidates"] if c["name"] == "cpu.flash"]
-    assert (flash["op"], flash["features"]) == ("attention", ["window"])
+    assert (flash["op"], flash["features"]) == (
+        "attention",
+        ["kv_dtype", "kv_scales", "sinks", "window"],
+    )
 
 
 def test_show_prints_tables_for_people(run):

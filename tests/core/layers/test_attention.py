@@ -46,14 +46,17 @@ def watched(runner) -> dict:
 @pytest.mark.parametrize("latent", [False, True])
 def test_a_quantized_cache_is_scaled(tmp_path, latent):
     config = (LATENT if latent else {}) | formats.CONFIG
-    runner = build(plan(tmp_path, formats=[formats.SPEC], settings=FP8, **config))
-    kernel = runner.slots[1].kernel
+    kernel = ["attention=reference.attention"]
+    made = plan(tmp_path, formats=[formats.SPEC], settings=FP8, kernel=kernel, **config)
+    runner = build(made)
+    reference = runner.slots[1].kernel
     seen = watched(runner)
     assert seen["cache"].dtype == torch.float8_e4m3fn
     keys = scale("k_scale")
     values = keys if latent else scale("v_scale")  # a latent vector is key and value
     assert torch.equal(seen["kv_scales"], torch.cat([keys, values]))
-    expected = kernel.attend(seen["q"], rounded(seen["k"], keys), rounded(seen["v"], values), None)
+    k, v = rounded(seen["k"], keys), rounded(seen["v"], values)
+    expected = reference.attend(seen["q"], k, v, None)
     torch.testing.assert_close(seen["out"], expected, atol=1e-5, rtol=1e-5)
 
 

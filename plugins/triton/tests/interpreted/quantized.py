@@ -25,7 +25,8 @@ BLOCK_SCALED = replace(EIGHT_BITS, capabilities=EIGHT_BITS.capabilities | {"fp4_
 FNUZ = replace(
     EIGHT_BITS,
     dtypes=PROPS.dtypes | {"int8", "fp8_e4m3fnuz"},
-    capabilities=(PROPS.capabilities - {"fp8_e4m3_convert"}) | {"fp8_e4m3fnuz_gemm"},
+    capabilities=(PROPS.capabilities - {"fp8_e4m3_convert", "fp8_e4m3_gemm"})
+    | {"fp8_e4m3fnuz_gemm"},
 )
 
 
