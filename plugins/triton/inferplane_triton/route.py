@@ -41,7 +41,9 @@ def route_kernel(
     lowest = float("-inf")
     logit = tl.load(logits + token * logits_t + index, mask=exists, other=0.0).to(tl.float32)
     if SIGMOID:
-        score = tl.sigmoid(logit)
+        score = tl.where(
+            exists, tl.sigmoid(logit), 0.0
+        )  # a place behind a group has a next one's index
     else:
         logit = tl.where(exists, logit, lowest)
         top = tl.max(tl.max(logit, axis=1), axis=0)

@@ -25,6 +25,14 @@ CASES: dict[str, dict[str, Any]] = {
     "biased-softmax": {"experts": 12, "top_k": 4, "bias": True},
     "group-max": {"group_score": "max", "renormalize": False, "scaling": 16.0, **GROUPS},
     "group-top2": {"scoring": "sigmoid", "bias": True, "shared": 1, **GROUPS},
+    "group-of-five": {
+        "scoring": "sigmoid",
+        "bias": True,
+        "experts": 40,
+        "top_k": 4,
+        "groups": 8,
+        "top_groups": 4,
+    },
     "group-of-all": {"experts": 8, "top_k": 3, "groups": 2, "top_groups": 2},
     "shared": {"experts": 10, "top_k": 3, "shared": 2},
 }
