@@ -59,9 +59,9 @@ class Online:
     def scheme(self, module: str, inputs: int, plain: bool) -> QuantScheme:
         """plain: the model asks for no quantization (routers, the last projection). Integers are
         taken for the last projection all the same."""
-        if _is_last(module) and self.name in ("int8", "int4"):
-            return LAST
-        if plain or _is_last(module):
+        if _is_last(module):
+            return LAST if self.name in ("int8", "int4") else UNQUANTIZED
+        if plain:
             return UNQUANTIZED
         if "experts." in module:
             inputs = gcd(inputs, self.experts)
@@ -93,15 +93,10 @@ class OnlineStore:
         self._modules = Modules()
 
     def read(self, part: WeightPart) -> torch.Tensor:
-        module, name = module_of(part)
         if not part.dtype:
             return self.checkpoint.read(part)
-        tensor = self._modules.take(module, name)
-        if tensor is None:
-            tensors = self._quantized(module, part)
-            tensor = tensors.pop(name)
-            self._modules.keep(module, tensors)
-        return cut(view(tensor, _after(part)), part)
+        module, _ = module_of(part)
+        return cut(self._modules.take(part, lambda: self._quantized(module, part)), part)
 
     def _quantized(self, module: str, part: WeightPart) -> dict[str, torch.Tensor]:
         weight = self.checkpoint.tensor(self.checkpoint.name(f"{module}.weight"))
@@ -140,7 +135,3 @@ class OnlineStore:
 def _is_last(module: str) -> bool:
     """Whether it is the last projection, or the embedding that it is tied to."""
     return module.rpartition(".")[2] in ("lm_head", "embed_tokens")
-
-
-def _after(part: WeightPart) -> tuple[str, ...]:
-    return tuple(step for step in part.view if step != "transpose")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from inferplane.errors import UserError
@@ -35,15 +35,17 @@ class Modules:
     def __init__(self) -> None:
         self._held: dict[str, dict[str, torch.Tensor]] = {}
 
-    def take(self, module: str, name: str) -> torch.Tensor | None:
-        held = self._held.get(module, {})
-        tensor = held.pop(name, None)
+    def take(self, part: WeightPart, make: Callable[[], dict[str, torch.Tensor]]) -> torch.Tensor:
+        """A part's whole tensor, after its view; `make` is called where it is not held. Modules are
+        made as outputs by inputs, so nothing is transposed any more."""
+        module, name = module_of(part)
+        if name not in self._held.get(module, ()):
+            self._held[module] = make()
+        held = self._held[module]
+        tensor = held.pop(name)
         if not held:
-            self._held.pop(module, None)
-        return tensor
-
-    def keep(self, module: str, tensors: dict[str, torch.Tensor]) -> None:
-        self._held[module] = tensors
+            del self._held[module]
+        return view(tensor, tuple(step for step in part.view if step != "transpose"))
 
 
 class QuantizedStore:
@@ -62,13 +64,7 @@ class QuantizedStore:
         if name == "weight" and not part.dtype:
             whole = dequantize(scheme, self.format.load(module, self._stored))
             return cut(view(whole, part.view), part)
-        tensor = self._modules.take(module, name)
-        if tensor is None:
-            tensors = self.format.load(module, self._stored)
-            tensor = tensors.pop(name)
-            self._modules.keep(module, tensors)
-        steps = tuple(step for step in part.view if step != "transpose")
-        whole = view(tensor, steps)
+        whole = self._modules.take(part, lambda: self.format.load(module, self._stored))
         if tuple(whole.shape) != part.full_shape:
             raise UserError(
                 f"{part.key} is {list(whole.shape)} as {self.format.name} reads it, the model "

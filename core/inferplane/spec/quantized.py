@@ -80,10 +80,8 @@ def values(scheme: QuantScheme, weight: torch.Tensor) -> torch.Tensor:
     if scheme.weight == "int4":
         return codes.float() - 8.0
     if scheme.weight == "fp4_e2m1":
-        table = torch.tensor((*FP4_VALUES, *(-v for v in FP4_VALUES)), device=weight.device)
-    else:
-        table = torch.tensor(NF4_VALUES, device=weight.device)
-    return table[codes.int()]
+        return values_of_fp4(codes)
+    return torch.tensor(NF4_VALUES, device=weight.device)[codes.int()]
 
 
 def spread(scheme: QuantScheme, scale: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
@@ -157,14 +155,8 @@ def rounded(x: torch.Tensor, dtype: str) -> torch.Tensor:
     if dtype in ("int8", "int4"):
         return x.round().clamp(-high, high)
     if dtype == "fp4_e2m1":
-        return _nearest_fp4(x)
+        return values_of_fp4(fp4_codes(x))
     return x.clamp(-high, high).to(torch_dtype(dtype)).to(torch.float32)
-
-
-def _nearest_fp4(x: torch.Tensor) -> torch.Tensor:
-    import torch
-
-    return values_of_fp4(fp4_codes(x)).to(torch.float32)
 
 
 def fp4_codes(x: torch.Tensor) -> torch.Tensor:
