@@ -9,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .softmax import LOG2E, key_places, logits_base_2, tile_step
+from .softmax import LOG2E, key_places, logits_base_2, page_of, tile_step
 
 
 @triton.jit
@@ -50,10 +50,11 @@ def decode_kernel(
     acc = tl.zeros((BLOCK_M, BLOCK_D), tl.float32)
     top = tl.full((BLOCK_M,), float("-inf"), tl.float32)
     total = tl.zeros((BLOCK_M,), tl.float32)
+    page = page_of(pages, low + n, low + n < high, PAGE)
     for start in range(low, high, BLOCK_N):
         at = start + n
         valid = at < high
-        places = key_places(pages, at, valid, kv_head, PAGE, K, SIZE)
+        places = key_places(page, at, kv_head, PAGE, K, SIZE)
         if BLOCK_M == 1:
             acc, top, total = one_head_step(
                 acc, top, total, q_MD, cache, places, valid, scale, softcap,
@@ -64,6 +65,7 @@ def decode_kernel(
                 acc, top, total, q_MD, cache, places, valid[None, :], valid, scale, softcap,
                 KV_STEP, SIZE, BLOCK_D, SOFTCAP, True,
             )  # fmt: skip
+        page = page_of(pages, at + BLOCK_N, at + BLOCK_N < high, PAGE)
     if SCALES:
         acc = acc * tl.load(kv_scales + 1)
     if SPLITS == 1:

@@ -29,6 +29,7 @@ FEW_TOKENS = 64
 FEW_PAIRS = 16
 """The same for the tokens of one expert."""
 MOST_SPLITS = 16
+_LARGE = 200 * 1024  # of shared memory: matrix units read their operands from there
 
 
 def shared_memory(props: DeviceProps) -> int:
@@ -53,7 +54,7 @@ def sample(request: SampleRequest) -> Configuration:
 
 
 def decode(request: AttentionRequest) -> Configuration:
-    """A tile of 64 keys, as many stages as fit into half of the shared memory (so that two
+    """A tile of 64 keys, as many under way as fit into half of the shared memory (so that two
     programs share a core), and enough splits for four programs a core."""
     most = 64 if dtype_bytes(request.dtype) <= 2 else 16
     tile, stages = _fit(request, most, shared_memory(request.device) // 2, 0)
@@ -61,14 +62,19 @@ def decode(request: AttentionRequest) -> Configuration:
 
 
 def prefill(request: AttentionRequest) -> Configuration:
-    """The largest tile of queries and keys whose stages fit into the shared memory. Tiles of fp32
-    are small: matrix units would round, so its products take a register each."""
+    """The largest tile of queries, and tiles of keys on their way, that fit into the shared memory.
+    Tiles of keys are narrow where operands wait in registers, which little shared memory tells.
+    Tiles of fp32 are small: matrix units would round, so its products take a register each."""
     size = power_of_two(request.head_dim)
     wide = dtype_bytes(request.dtype) > 2
     queries = 16 if wide else 128 if size <= 128 else 64
     queries = max(queries, power_of_two(request.heads // request.kv_heads))
     resting = int(queries * size * dtype_bytes(request.dtype))
-    tile, stages = _fit(request, 16 if wide else 64, shared_memory(request.device), resting)
+    room = shared_memory(request.device)
+    most = 64 if size <= 64 or room >= _LARGE else 32
+    tile, stages = _fit(request, 16 if wide else most, room, resting)
+    if size > 128 and room < 128 * 1024:
+        stages = min(stages, 2)  # what else a program shares fills the rest
     return {
         "queries": queries,
         "keys": tile,
@@ -83,15 +89,17 @@ def latent(request: AttentionRequest, case: str) -> Configuration:
     r, few = request, case == "latent decode"
     each = latent_bytes(r)
     wide, room = dtype_bytes(r.dtype) > 2, shared_memory(r.device)
-    most = 64 if room >= 200 * 1024 and r.kv_dtype == r.dtype else 32
+    most = 64 if room >= _LARGE and r.kv_dtype == r.dtype else 32
     rows = 16 if wide else min(most, max(16, power_of_two(r.heads))) if few else most
     keys = 16 if wide else 32
     while rows > 16 and (rows + 2 * keys) * each > room:
         rows //= 2
     while keys > 16 and (rows + keys) * each > room:
         keys //= 2
-    stages = between(1, room // each // keys - rows // keys, 2)
-    converted = rows >= 32 and r.kv_dtype != r.dtype and room >= 200 * 1024
+    # units that keep sums in a memory of their own read values from two more tiles
+    apart = 2 * keys if rows >= 64 and "fp4_block_gemm" in r.device.capabilities else 0
+    stages = between(1, (room // each - rows - apart) // keys, 3)
+    converted = rows >= 32 and r.kv_dtype != r.dtype and room >= _LARGE
     warps = 8 if rows >= 64 or converted else 4
     found = {"rows": rows, "keys": keys, "warps": warps, "stages": stages}
     return found | ({"waves": 2} if few else {})
@@ -141,10 +149,11 @@ def products(asked: Recipe, dtype: str, device: DeviceProps, case: str) -> Confi
 
 
 def _fit(request: AttentionRequest, tile: int, room: int, resting: int) -> tuple[int, int]:
-    """(keys a tile, stages): their keys and values, and `resting` bytes, fit into `room`."""
+    """(keys a tile, stages): `resting` bytes, and keys and values of all stages but the one that is
+    multiplied, fit into `room`. From three stages on, copies overlap with products."""
     size = power_of_two(request.head_dim)
     bytes_each = int(2 * size * max(dtype_bytes(request.kv_dtype), dtype_bytes(request.dtype)))
     while tile > 16 and resting + 2 * tile * bytes_each > room:
         tile //= 2
-    stages = between(1, (room - resting) // (tile * bytes_each), 3)
+    stages = between(1, 1 + (room - resting) // (tile * bytes_each), 3)
     return tile, stages

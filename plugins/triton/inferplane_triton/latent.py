@@ -19,7 +19,7 @@ from . import defaults
 from .decode import join_kernel
 from .launch import launch, power_of_two
 from .plan import Buffers, Plan, allocate, fill, scratch_rows, splits_of
-from .softmax import logits_base_2
+from .softmax import logits_base_2, page_of
 from .tuned_files import configured
 
 _MOST_SPLITS = 64
@@ -67,11 +67,11 @@ def latent_kernel(
     top = tl.full((BLOCK_M,), float("-inf"), tl.float32)
     total = tl.zeros((BLOCK_M,), tl.float32)
     n = tl.arange(0, BLOCK_N)
+    page = page_of(pages, low + n, low + n < high, PAGE)
     for start in range(low, high, BLOCK_N):
         at = start + n
         valid = at < high
-        page = tl.load(pages + at // PAGE, mask=valid, other=0).to(tl.int64)
-        keys = cache + ((page * PAGE + at % PAGE) * SIZE)[:, None]
+        keys = cache + ((page.to(tl.int64) * PAGE + at % PAGE) * SIZE)[:, None]
         mask = valid[:, None] & (v < VALUE)[None, :]
         value = tl.load(keys + v[None, :], mask=mask, other=0.0).to(tl.float32).to(q_v.dtype)
         mask = valid[:, None] & (r < SIZE)[None, :]
@@ -89,6 +89,7 @@ def latent_kernel(
         acc = acc * fade[:, None]
         acc = tl.dot(weights.to(value.dtype), value, acc, input_precision="ieee")
         top = new_top
+        page = page_of(pages, at + BLOCK_N, at + BLOCK_N < high, PAGE)
     acc = acc / tl.where(total == 0.0, 1.0, total)[:, None]
     if SCALES:
         acc = acc * tl.load(kv_scales + 1)

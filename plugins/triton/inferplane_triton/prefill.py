@@ -9,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .softmax import LOG2E, key_places, tile_step
+from .softmax import LOG2E, key_places, page_of, tile_step
 
 
 @triton.jit
@@ -88,10 +88,11 @@ def keys_between(
     """Keys from `low` to `end`. Without MASKED, every row of the tile sees all of them."""
     KV_STEP: tl.constexpr = K * SIZE
     n = tl.arange(0, BLOCK_N)
+    page = page_of(pages, low + n, low + n < high, PAGE)
     for start in range(low, end, BLOCK_N):
         at = start + n
         valid = at < high
-        places = key_places(pages, at, valid, kv_head, PAGE, K, SIZE)
+        places = key_places(page, at, kv_head, PAGE, K, SIZE)
         allowed = valid[None, :]
         if CAUSAL:
             allowed = allowed & (at[None, :] <= seen[:, None])
@@ -102,4 +103,5 @@ def keys_between(
             acc, top, total, q, cache, places, allowed, valid, scale, softcap,
             KV_STEP, SIZE, BLOCK_D, SOFTCAP, MASKED,
         )  # fmt: skip
+        page = page_of(pages, at + BLOCK_N, at + BLOCK_N < high, PAGE)
     return acc, top, total

@@ -22,14 +22,18 @@ def logits_base_2(scores, scale, softcap, SOFTCAP: tl.constexpr):
 
 
 @triton.jit
-def key_places(
-    table, at, valid, head, PAGE: tl.constexpr, KV_HEADS: tl.constexpr, SIZE: tl.constexpr
-):
-    """Offsets of keys at positions `at` of a row; values lie KV_HEADS * SIZE behind.
+def page_of(table, at, valid, PAGE: tl.constexpr):
+    """The pages of positions `at` of a row. Loops read them one tile ahead: only so does the
+    compiler keep copies of several tiles under way, since no address waits for another load.
 
     table: the row's pages. Entries of positions that are not valid are not read."""
-    page = tl.load(table + at // PAGE, mask=valid, other=0).to(tl.int64)
-    return (page * PAGE + at % PAGE) * (2 * KV_HEADS * SIZE) + head * SIZE
+    return tl.load(table + at // PAGE, mask=valid, other=0)
+
+
+@triton.jit
+def key_places(page, at, head, PAGE: tl.constexpr, KV_HEADS: tl.constexpr, SIZE: tl.constexpr):
+    """Offsets of keys at positions `at`, on `page`; values lie KV_HEADS * SIZE behind."""
+    return (page.to(tl.int64) * PAGE + at % PAGE) * (2 * KV_HEADS * SIZE) + head * SIZE
 
 
 @triton.jit

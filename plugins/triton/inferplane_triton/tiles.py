@@ -113,6 +113,15 @@ def codes(
 
 
 @triton.jit
+def _group(k, W_GROUP: tl.constexpr):
+    """The group of input k; 0 where all inputs share one."""
+    group = 0
+    if W_GROUP > 0:
+        group = k // W_GROUP
+    return group
+
+
+@triton.jit
 def products(
     x, x_at, x_valid, x_scale, x_scale_at, w, w_at, n_valid, scale, zero, scale_at, table,
     first, last,
@@ -138,6 +147,13 @@ def products(
         acc = tl.zeros((BLOCK_M, BLOCK_N), tl.float32)
     if INPUT == STATIC:
         step_size = tl.load(x_scale).to(tl.float32)
+    z, w_s, x_s = w_at, w_at, x_at
+    if ZERO:
+        z = tl.load(zero + _group(first, W_GROUP) * W_STEP + scale_at, mask=n_valid, other=0)
+    if W_GROUP > 0:
+        w_s = tl.load(scale + first // W_GROUP * W_STEP + scale_at, mask=n_valid, other=0.0)
+    if INPUT == GROUP:
+        x_s = tl.load(x_scale + x_scale_at + first // X_GROUP, mask=x_valid, other=0.0)
     for k in range(first, last, BLOCK_K):
         at = k + tl.arange(0, BLOCK_K)
         mask = x_valid[:, None]
@@ -146,25 +162,24 @@ def products(
         given = tl.load(x + x_at[:, None] + at[None, :], mask=mask, other=0.0)
         if INPUT == STATIC:
             given = quantized(given.to(tl.float32) / step_size, TYPE, HIGH)
-        z = w_at
-        if ZERO:
-            row = 0
-            if W_GROUP > 0:
-                row = k // W_GROUP
-            z = tl.load(zero + row * W_STEP + scale_at, mask=n_valid, other=0)
         weight = codes(w, w_at, z, table, k, n_valid, K, KIND, OFFSET, ZERO, EVEN, BLOCK_K, TYPE)
         if BY_STEP:
             if INTEGERS:
                 part = tl.dot(given, weight, out_dtype=tl.int32).to(tl.float32)
             else:
                 part = tl.dot(given, weight, input_precision="ieee")
+            after = k + BLOCK_K  # scales of the next step are on their way during this one
             if W_GROUP > 0:
-                places = scale + (k // W_GROUP) * W_STEP + scale_at
-                s = tl.load(places, mask=n_valid, other=0.0)
-                part = part * scales(s, W_EXPONENTS)[None, :]
+                part = part * scales(w_s, W_EXPONENTS)[None, :]
+                row = after // W_GROUP * W_STEP
+                mask = n_valid & (after < last)
+                w_s = tl.load(scale + row + scale_at, mask=mask, other=0.0)
+                if ZERO:
+                    z = tl.load(zero + row + scale_at, mask=mask, other=0)
             if INPUT == GROUP:
-                s = tl.load(x_scale + x_scale_at + k // X_GROUP, mask=x_valid, other=0.0)
-                part = part * scales(s, X_EXPONENTS)[:, None]
+                part = part * scales(x_s, X_EXPONENTS)[:, None]
+                mask = x_valid & (after < last)
+                x_s = tl.load(x_scale + x_scale_at + after // X_GROUP, mask=mask, other=0.0)
             acc += part
         elif INTEGERS:
             acc = tl.dot(given, weight, acc, out_dtype=tl.int32)

@@ -133,16 +133,30 @@ def test_grouped_decode_uses_matrix_instructions_and_one_head_does_not(target):
     assert not figures["attention decode bf16 H32 K32 D64: decode_kernel"]["matrix"]
 
 
-WORSE = {"spills": 8, "shared": 1 << 20, "warps_a_core": 4, "matrix": ""}
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("kind", ["attention decode", "attention prefill"])
+def test_keys_of_the_next_tile_are_copied_while_one_is_multiplied(target, kind):
+    figures = committed()["figures"][target]
+    ahead = {
+        name: found["ahead"]
+        for name, found in figures.items()
+        if name.startswith(kind) and found["matrix"] and not re.search("join|fp32|D256", name)
+    }
+    assert len(ahead) >= 6
+    assert {name: count for name, count in ahead.items() if count < 2} == {}
+
+
+WORSE = {"spills": 8, "shared": 1 << 20, "warps_a_core": 4, "matrix": "", "ahead": 0}
 
 
 @pytest.mark.parametrize("name", WORSE)
 def test_a_regression_is_seen(name):
-    kept = {"x": {"spills": 0, "shared": 1024, "warps_a_core": 32, "matrix": "wgmma"}}
-    (line,) = regressions("sm_90", {"x": {**kept["x"], name: WORSE[name]}}, kept)
+    kept = {"spills": 0, "shared": 1024, "warps_a_core": 32, "matrix": "wgmma", "ahead": 2}
+    worse = {**kept, name: WORSE[name]}
+    (line,) = regressions("sm_90", {"x": worse}, {"x": kept})
     assert "sm_90 x" in line
 
 
 def test_a_kernel_without_figures_is_seen():
-    now = {"new": {"spills": 0, "shared": 0, "warps_a_core": 32, "matrix": ""}}
+    now = {"new": {"spills": 0, "shared": 0, "warps_a_core": 32, "matrix": "", "ahead": 0}}
     assert "has no committed figures" in next(regressions("sm_90", now, {}))

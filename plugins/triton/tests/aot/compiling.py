@@ -67,7 +67,8 @@ def compiled(launch: Launch, target: Target) -> Any:
 
 def figures(kernel: Any, target: Target, warps: int) -> dict[str, int | str]:
     """Registers a lane, what is spilled to memory (NVIDIA: bytes a lane, AMD: registers), scalar
-    registers kept in vector ones, shared bytes, warps that a core holds at once."""
+    registers kept in vector ones, shared bytes, warps that a core holds at once, copies under way
+    while a loop computes."""
     registers, spills, scalars = (_nvidia if target.backend == "cuda" else _amd)(kernel)
     shared = int(kernel.metadata.shared)
     return {
@@ -77,6 +78,7 @@ def figures(kernel: Any, target: Target, warps: int) -> dict[str, int | str]:
         "shared": shared,
         "warps_a_core": occupancy(target, registers, shared, warps),
         "matrix": matrix_instructions(kernel, target),
+        "ahead": copies_ahead(kernel, target),
     }
 
 
@@ -113,6 +115,16 @@ def matrix_instructions(kernel: Any, target: Target) -> str:
     """Which kind of matrix instruction the kernel uses, "" for none."""
     text = kernel.asm["ptx" if target.backend == "cuda" else "amdgcn"]
     return next((word for word in target.matrix if word in text), "")
+
+
+def copies_ahead(kernel: Any, target: Target) -> int:
+    """NVIDIA: the most asynchronous copies that a wait leaves under way; 0: loops copy, wait and
+    compute in turn. AMD: tiles of one operand that are held beside the one in registers."""
+    if target.backend == "cuda":
+        found = re.findall(r"cp\.async\.wait_group\s+(\d+)", kernel.asm["ptx"])
+    else:
+        found = re.findall(r"local_alloc : \(\) -> !ttg\.memdesc<(\d+)x", kernel.asm["ttgir"])
+    return max(map(int, found), default=0)
 
 
 def measured(

@@ -34,5 +34,7 @@ def regressions(target: str, found: Figures, kept: Figures) -> Iterator[str]:
             yield f"{where}: spills {now['spills']}, {before['spills']} before"
         if now["warps_a_core"] < before["warps_a_core"]:
             yield f"{where}: {now['warps_a_core']} warps a core, {before['warps_a_core']} before"
+        if now["ahead"] < before["ahead"]:
+            yield f"{where}: {now['ahead']} copies ahead, {before['ahead']} before"
         if now["matrix"] != before["matrix"]:
             yield f"{where}: matrix instructions {now['matrix']!r}, {before['matrix']!r} before"
