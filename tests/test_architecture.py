@@ -10,6 +10,8 @@ from statistics import median
 
 import pytest
 
+from inferplane.spec import SPEC_VERSION
+
 pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=2)
 
 ROOT = Path(__file__).parent.parent
@@ -293,6 +295,7 @@ def test_platforms_use_the_agreed_file_names(package):
     assert {path.stem for path in package.glob("*.py")} - PLATFORM_FILES == set()
 
 
+PLUGINS = [p for kind in ("platforms", "plugins") for p in ROOT.glob(f"{kind}/*/*/plugin.py")]
 VENDOR_PACKAGES = sorted((ROOT / "platforms").glob("*/inferplane_*"))
 
 
@@ -306,6 +309,13 @@ def test_platform_packages_use_the_contract_and_no_other_platform(package):
         if name.startswith("inferplane") and not name.startswith(("inferplane.spec", package.name))
     }
     assert found == set()
+
+
+def test_in_tree_plugins_are_built_for_the_present_contract():
+    wanted = f"api=({SPEC_VERSION[0]}, {SPEC_VERSION[1]})"
+    found = {p.parent.name: re.findall(r"api=\(\d+, \d+\)", p.read_text()) for p in PLUGINS}
+    assert len(found) >= 5
+    assert found == {name: [wanted] for name in found}
 
 
 def imported(node: ast.AST) -> list[str]:

@@ -45,9 +45,10 @@ def _older(plugin: Plugin, theirs: Version, ours: Version, uses: Uses) -> str:
     if not broken:
         more = _sum(about_it)
         return f"{head}: nothing that it uses was taken away{more}; set api={ours} when tested"
-    named = " | ".join(map(str, broken[:_MOST]))
+    named = ", ".join(f"{c.name} ({c.kind})" for c in broken[:_MOST])
     rest = f" and {len(broken) - _MOST} more" if len(broken) > _MOST else ""
-    return f"{head}: {named}{rest}; see inferplane plugin diff --plugin {plugin.name}"
+    command = f"inferplane plugin diff --plugin {plugin.name}"
+    return f"{head}: it may break on {named}{rest}; {command} shows how"
 
 
 def _sum(added: list[Change]) -> str:

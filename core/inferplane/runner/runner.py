@@ -237,6 +237,7 @@ class Runner:
             decodes=batch.decodes + extra,
             device_slots=slots,
             padded=padded,
+            pin=self.device.pin,
         )
         return self.kernels[index].plan(metadata, self.buffers[index])
 

@@ -6,7 +6,7 @@ Legend: T tokens of the step, B rows (requests), H query heads, K kv heads, D he
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,11 @@ class AttentionLimits:
     max_context: int
 
 
+def _as_it_is(tensor: torch.Tensor) -> torch.Tensor:
+    """Host memory that cannot be page-locked, or need not."""
+    return tensor
+
+
 @dataclass(slots=True, kw_only=True)
 class AttentionMetadata:
     """One step of one KV group, integers on the host. Set by the runner; read-only for kernels.
@@ -38,6 +43,8 @@ class AttentionMetadata:
       capability `int64_index`).
     decodes: the first `decodes` rows have exactly one new token each.
     device_slots: `slots` on the device. padded: rows and tokens were padded for a graph.
+    pin: a page-locked copy of a host tensor (`Device.pin`). Copies to the device from other memory
+      may wait for all work before them, and the host with them.
     """
 
     query_starts: np.ndarray
@@ -47,6 +54,7 @@ class AttentionMetadata:
     decodes: int
     device_slots: torch.Tensor
     padded: bool = False
+    pin: Callable[[torch.Tensor], torch.Tensor] = _as_it_is
 
     @property
     def rows(self) -> int:

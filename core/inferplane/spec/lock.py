@@ -119,7 +119,10 @@ def _type(annotation: Any) -> str:
 
 
 def _value(value: Any) -> str:
-    """A constant. Sets and mappings are sorted, objects that hold no data are named by type."""
+    """A constant. Sets and mappings are sorted, objects that hold no data are named by type,
+    functions by their name."""
+    if inspect.isfunction(value):
+        return value.__name__
     if isinstance(value, frozenset | set):
         return "{" + ", ".join(sorted(map(repr, value))) + "}"
     if isinstance(value, Mapping):

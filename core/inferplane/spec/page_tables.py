@@ -59,10 +59,11 @@ class PageTableAttention(AttentionKernel):
         integers, table = buffers
         most = (len(integers) - 1) // 2
         pages = torch.from_numpy(np.maximum(metadata.page_table, 0).astype(np.int32))
-        table[:rows, :width].copy_(pages, non_blocking=True)
+        pin = metadata.pin
+        table[:rows, :width].copy_(pin(pages), non_blocking=True)
         starts, lengths = integers[: rows + 1], integers[most + 1 : most + 1 + rows]
-        starts.copy_(torch.from_numpy(metadata.query_starts.astype(np.int32)), non_blocking=True)
-        lengths.copy_(torch.from_numpy(metadata.context_lens.astype(np.int32)), non_blocking=True)
+        for target, numbers in ((starts, metadata.query_starts), (lengths, metadata.context_lens)):
+            target.copy_(pin(torch.from_numpy(numbers.astype(np.int32))), non_blocking=True)
         padded = metadata.padded
         return PageTables(
             starts_B1=starts,

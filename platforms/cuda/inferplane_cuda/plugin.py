@@ -35,7 +35,7 @@ def inferplane_platform() -> PlatformSpec:
         name="cuda",
         vendor="NVIDIA",
         torch_device="cuda",
-        api=(0, 3),
+        api=(0, 4),
         probe=probe,
         profiles=profiles(),
         process_group="nccl",

@@ -32,7 +32,7 @@ def inferplane_platform() -> PlatformSpec:
         name="rocm",
         vendor="AMD",
         torch_device="cuda",  # torch's name for HIP devices
-        api=(0, 3),
+        api=(0, 4),
         probe=probe,
         profiles=profiles(),
         process_group="nccl",

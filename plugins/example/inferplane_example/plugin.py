@@ -26,7 +26,7 @@ def inferplane_platform() -> PlatformSpec:
         name="example",
         vendor="Inferplane",
         torch_device="cpu",  # yours: the device type that your torch extension registers
-        api=(0, 3),  # the contract that this plugin was written for
+        api=(0, 4),  # the contract that this plugin was written for
         probe=probe,
         profiles=(PROFILE,),
         score=-10,  # `--device auto` prefers every other platform

@@ -48,7 +48,7 @@ class PagedAttention(AttentionKernel):
         if buffers is None:
             device = metadata.device_slots.device
             buffers = Plan(torch.empty(len(host), dtype=torch.int32, device=device))
-        buffers.table[: len(host)].copy_(torch.from_numpy(host), non_blocking=True)
+        buffers.table[: len(host)].copy_(metadata.pin(torch.from_numpy(host)), non_blocking=True)
         return buffers
 
     def run(

@@ -18,7 +18,7 @@ def inferplane_platform() -> PlatformSpec:
         name="sim",
         vendor="nobody: simulated",
         torch_device="sim",
-        api=(0, 2),
+        api=(0, 4),
         probe=probe,
         profiles=tuple(profiles().values()),
         process_group="gloo",

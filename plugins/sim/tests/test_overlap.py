@@ -6,6 +6,7 @@ On this device a wrong or missing synchronisation is wrong data, every time.
 import random
 
 import pytest
+from inferplane_sim import copies
 
 from inferplane import LLM, SamplingParams
 
@@ -75,6 +76,22 @@ def test_two_steps_are_launched_before_the_first_is_read():
         assert llm.engine.executor.depth == 1
     with LLM("tiny-arithmetic", device="cpu", overlap=True) as llm:
         assert llm.engine.executor.depth == 1  # the CPU has no events
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_steps_copy_from_page_locked_memory_without_waiting(graphs, monkeypatch):
+    seen, real = [], copies._from_host
+
+    def watched(target, source, blocking):
+        if source.dim():  # a number goes with the launch
+            seen.append((copies.is_pinned(source), blocking))
+        real(target, source, blocking)
+
+    with LLM("tiny-arithmetic", device="sim", graphs=graphs, max_num_seqs=4) as llm:
+        monkeypatch.setattr(copies, "_from_host", watched)
+        llm.generate(prompts(6), ASKED[:4] + ASKED[:2])
+    assert len(seen) > 20
+    assert set(seen) == {(True, False)}
 
 
 def test_decode_steps_are_replayed_and_captured_once_for_each_size():

@@ -81,10 +81,8 @@ def allocate(
 
 
 def fill(buffers: Buffers, metadata: AttentionMetadata, queries: int) -> int:
-    """Copies a step's integers to the device, in one copy. Gives the number of tiles.
-
-    The host's array is not page-locked, so the copy has read it when the call returns.
-    """
+    """Copies a step's integers to the device, in one copy from page-locked memory, for which the
+    host does not wait. Gives the number of tiles."""
     rows, width = metadata.page_table.shape
     starts, lengths, tiles, table = buffers.offsets
     host = np.zeros(table + rows * width, dtype=np.int32)
@@ -94,7 +92,8 @@ def fill(buffers: Buffers, metadata: AttentionMetadata, queries: int) -> int:
     host[lengths : lengths + rows] = metadata.context_lens
     host[tiles : tiles + found.size] = found.ravel()
     host[table:] = metadata.page_table.ravel()
-    buffers.numbers[: len(host)].copy_(torch.from_numpy(host), non_blocking=True)
+    pinned = metadata.pin(torch.from_numpy(host))
+    buffers.numbers[: len(host)].copy_(pinned, non_blocking=True)
     return len(found)
 
 

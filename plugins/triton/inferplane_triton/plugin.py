@@ -15,7 +15,7 @@ PAGE_SIZES = (16, 32, 64, 128, 8, 4, 2, 1)
 
 @hookimpl
 def inferplane_feature() -> FeatureSpec:
-    return FeatureSpec(name="triton", api=(0, 3))
+    return FeatureSpec(name="triton", api=(0, 4))
 
 
 @hookimpl

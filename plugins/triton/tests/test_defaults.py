@@ -45,7 +45,8 @@ def test_defaults_are_in_the_space_and_fit_into_the_devices_shared_memory(shared
         space = SPACES["attention"][case]
         assert {n: v for n, v in found.items() if v not in space[n]} == {}
         held = found.get("queries", 0) * size * each
-        held += found["stages"] * 2 * found["keys"] * size * each
+        beside = found["stages"] - (shared < 200)  # the tile in use waits in registers there
+        held += beside * 2 * found["keys"] * size * each
         assert held <= shared * 1024
 
 
@@ -172,3 +173,14 @@ def test_few_rows_are_split_to_fill_the_device():
     assert plan.splits_of(1, 8, 528, 64) == 64
     assert plan.splits_of(64, 8, 528, 64) == 2
     assert plan.splits_of(500, 8, 528, 64) == 1
+
+
+def test_a_plan_goes_to_the_device_in_one_copy_of_page_locked_memory():
+    seen = []
+
+    def pin(tensor: torch.Tensor) -> torch.Tensor:
+        seen.append(tensor)
+        return tensor.clone()
+
+    plan.fill(buffers(LIMITS), replace(metadata([1, 1, 9]), pin=pin), 4)
+    assert len(seen) == 1

@@ -19,7 +19,7 @@ from tests.fakes.tunable import candidate
 
 @hookimpl
 def inferplane_feature():
-    return FeatureSpec(name="tuned", api=(0, 3))
+    return FeatureSpec(name="tuned", api=(0, 4))
 
 @hookimpl
 def inferplane_ops(props):

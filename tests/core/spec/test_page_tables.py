@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tests.fakes.paged import Step, ask
@@ -57,3 +59,16 @@ def test_bounds_of_a_padded_step_hold_for_every_step():
     _, found, _ = plan(((40, 1), (15, 1)), "new", padded=True)
     assert (found.longest_new, found.longest) == (1, 256)
     assert found.table_BW.shape == (2, 16)
+
+
+def test_what_goes_to_the_device_is_page_locked_first():
+    kernel = Kernel(ask(PROPS))
+    step = Step(kernel.request, ((40, 1), (7, 1)))
+    seen = []
+
+    def pin(tensor):
+        seen.append(tensor.numel())
+        return tensor.clone()
+
+    kernel.plan(replace(step.metadata, pin=pin), None)
+    assert sorted(seen) == sorted([2 * step.metadata.page_table.shape[1], 3, 2])

@@ -21,7 +21,7 @@ def inferplane_platform() -> PlatformSpec:
         name="triton-interpreter",
         vendor="nobody: interpreted on the host",
         torch_device="cpu",
-        api=(0, 3),
+        api=(0, 4),
         probe=lambda: Probe.found([PROPS]),
         profiles=(PROPS,),
         process_group="gloo",
