@@ -1,12 +1,8 @@
 """Attention of AITER over the standard KV layout: keys and values are strided views of a page.
 
-Signatures, of ROCm/aiter at e404860: `unified_attention(q, k, v, out, cu_seqlens_q, max_seqlen_q,
-seqused_k, max_seqlen_k, softmax_scale, causal, window_size, block_table, softcap, q_descale,
-k_descale, v_descale, ..., sinks=None, ...)` in aiter/ops/triton/attention/unified_attention.py, k
-and v [pages, P, K, D] of any strides; `mha_batch_prefill_func(q, k, v, cu_seqlens_q, kv_indptr,
-kv_page_indices, max_seqlen_q, max_seqlen_k, ..., softmax_scale, logits_soft_cap, causal,
-window_size, ..., out=None, kv_last_page_lens=None, ..., sink_ptr=None, ...)` in aiter/ops/mha.py,
-k and v [pages, P, K, D] with a contiguous last axis.
+Sources, of ROCm/aiter at e404860: aiter/ops/triton/attention/unified_attention.py, k and v
+[pages, P, K, D] of any strides; aiter/ops/mha.py, with a contiguous last axis;
+op_tests/test_batch_prefill.py, "kernel ABI": it reads up to 256 page indices past the last.
 
 Legend: T tokens, B rows, H query heads, K kv heads, D head size, P page.
 """
@@ -17,10 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from inferplane.spec import AttentionMetadata, AttentionRequest, PageTableAttention, PageTables
 
 from .libraries import load_aiter
+
+_READ_AHEAD = 256
 
 
 class AiterUnified(PageTableAttention):
@@ -61,7 +60,7 @@ class AiterUnified(PageTableAttention):
 @dataclass(slots=True)
 class Plan:
     """decodes: None where there are none. The rest: tokens and pages of rows after them, int32,
-    starts with an end; longest new tokens and context."""
+    starts with an end, pages with room to read ahead; longest new tokens and context."""
 
     decodes: PageTables | None
     first_token: int
@@ -107,7 +106,7 @@ class AiterPrefill(AiterUnified):
             first_token=int(starts[0]),
             starts=(starts - starts[0]).to(device, non_blocking=True),
             page_starts=ends.to(device, non_blocking=True),
-            pages=used.to(device, non_blocking=True),
+            pages=F.pad(used, (0, _READ_AHEAD)).to(device, non_blocking=True),
             last_lengths=(lengths - (counts - 1) * page).to(device, non_blocking=True),
             longest_new=int(starts.diff().max()),
             longest=int(lengths.max()),

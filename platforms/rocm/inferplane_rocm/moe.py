@@ -1,10 +1,9 @@
 """Routing and fused experts of AITER.
 
-Signatures, of ROCm/aiter: `topk_softmax(topk_weights, topk_indices, token_expert_indices,
-gating_output, need_renorm)` in aiter/ops/moe_op.py; `biased_grouped_topk(gating_output,
-correction_bias, topk_weights, topk_ids, num_expert_group, topk_group, need_renorm,
-routed_scaling_factor=1.0)` in aiter/ops/topk.py; `fused_moe` in aiter/fused_moe.py, whose weights
-are shuffled, and whose scales are [X, rows, 1], or one a block of 128x128.
+Sources, of ROCm/aiter at e404860: aiter/ops/moe_op.py; aiter/ops/topk.py, where
+`biased_grouped_topk` forgets the scaling in its other branch, for tens of thousands of tokens, so
+that its first is called; aiter/fused_moe.py, whose weights are shuffled, gates before ups, and
+whose scales are [X, rows, 1], or one a block of 128x128.
 
 Legend: T tokens, X experts, E experts a token, C hidden, I intermediate.
 """
@@ -15,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from inferplane.spec import ExpertsRequest, Packed, RoutingRequest, WeightSource
 from inferplane.spec.quantized import to_fnuz
@@ -42,13 +42,13 @@ def topk_softmax(request: RoutingRequest) -> Callable[..., _Routed]:
     return run
 
 
-def biased_grouped_topk(request: RoutingRequest) -> Callable[..., _Routed]:
+def biased_topk(request: RoutingRequest) -> Callable[..., _Routed]:
     library: Any = load_aiter()
-    groups = request.groups, request.top_groups, request.renormalize
+    groups = request.groups or 1, request.top_groups or 1, request.renormalize
 
     def run(logits_TX: torch.Tensor, bias_X: torch.Tensor) -> _Routed:
         weights, experts = _results(logits_TX, request.top_k)
-        library.biased_grouped_topk(
+        library.biased_grouped_topk_hip(
             logits_TX.float(), bias_X.float(), weights, experts, *groups, request.scaling
         )
         return weights, experts
@@ -57,7 +57,8 @@ def biased_grouped_topk(request: RoutingRequest) -> Callable[..., _Routed]:
 
 
 class AiterExperts:
-    """Experts of other ranks (-1) become one more expert, which the library's mask leaves out."""
+    """Experts of other ranks (-1) become one more expert, which the library's mask leaves out.
+    With a mask it wants that expert as the last of every token, too."""
 
     def __init__(self, request: ExpertsRequest) -> None:
         library: Any = load_aiter()
@@ -97,12 +98,13 @@ class AiterExperts:
         packed: Packed,
     ) -> torch.Tensor:
         gate_up, gate_up_scale, down, down_scale, mask = packed.data
+        none = self.request.experts
         y_TC: torch.Tensor = self.fused(
             x_TC,
             gate_up,
             down,
-            weights_TE,
-            experts_TE.masked_fill(experts_TE < 0, self.request.experts),
+            F.pad(weights_TE, (0, 1)),
+            F.pad(experts_TE.masked_fill(experts_TE < 0, none), (0, 1), value=none),
             expert_mask=mask,
             activation=self.activation,
             quant_type=self.quantization,

@@ -1,8 +1,4 @@
-"""RMS norms of AITER.
-
-Signatures: `rmsnorm2d_fwd(input, weight, epsilon, use_model_sensitive_rmsnorm=0) -> out` and
-`rmsnorm2d_fwd_with_add(out, input, residual_in, residual_out, weight, epsilon, gemma_norm=False,
-use_model_sensitive_rmsnorm=0)`, aiter/ops/rmsnorm.py of ROCm/aiter at e404860.
+"""RMS norms of AITER. Source: aiter/ops/rmsnorm.py of ROCm/aiter at e404860.
 
 Legend: T tokens, C hidden size.
 """

@@ -62,44 +62,26 @@ def inferplane_topology(props: DeviceProps) -> LinkTopology:
 
 @hookimpl
 def inferplane_ops(props: DeviceProps) -> list[Candidate]:
+    norm = supports.aiter_norm
     return [
-        _kernel("norm.rms", "aiter_rms", supports.aiter_norm, "ops:rms_norm", priority=_AITER),
-        _kernel(
-            "norm.add_rms",
-            "aiter_add_rms",
-            supports.aiter_norm,
-            "ops:add_rms_norm",
-            priority=_AITER,
-        ),
+        _optional("norm.rms", "aiter_rms", norm, "ops:rms_norm"),
+        _optional("norm.add_rms", "aiter_add_rms", norm, "ops:add_rms_norm"),
     ]
 
 
 @hookimpl
 def inferplane_attention(props: DeviceProps) -> list[Candidate]:
-    options: dict[str, Any] = {"features": {"window", "softcap", "sinks"}, "priority": _AITER}
+    options: dict[str, Any] = {"features": {"window", "softcap", "sinks"}, "capture": "decode"}
     unified, prefill = supports.aiter_unified, supports.aiter_prefill
     return [
-        _kernel(
-            "attention",
-            "aiter_unified",
-            unified,
-            "attention:AiterUnified",
-            capture="decode",
-            **options,
-        ),
-        _kernel(
-            "attention",
-            "aiter_prefill",
-            prefill,
-            "attention:AiterPrefill",
-            capture="decode",
-            **options,
-        ),
+        _optional("attention", "aiter_unified", unified, "attention:AiterUnified", **options),
+        _optional("attention", "aiter_prefill", prefill, "attention:AiterPrefill", **options),
     ]
 
 
 @hookimpl
 def inferplane_quantization(props: DeviceProps) -> list[Candidate]:
+    fp8, a8w8 = supports.hipblaslt_fp8, supports.aiter_linear
     scaled: dict[str, Any] = {"features": {"bias", "quantized", "quantized_activation"}}
     return [
         Candidate(
@@ -109,36 +91,22 @@ def inferplane_quantization(props: DeviceProps) -> list[Candidate]:
             load="inferplane.spec:TorchLinear",
             features=frozenset({"bias"}),
         ),
-        _kernel(
-            "linear",
-            "hipblaslt_fp8",
-            supports.hipblaslt_fp8,
-            "quantization:scaled_linear",
-            **scaled,
-        ),
-        _kernel(
-            "linear",
-            "aiter_a8w8",
-            supports.aiter_linear,
-            "quantization:AiterLinear",
-            priority=_AITER,
-            **scaled,
-        ),
+        _kernel("linear", "hipblaslt_fp8", fp8, "quantization:scaled_linear", **scaled),
+        _optional("linear", "aiter_a8w8", a8w8, "quantization:AiterLinear", **scaled),
     ]
 
 
 @hookimpl
 def inferplane_moe(props: DeviceProps) -> list[Candidate]:
-    biased = {"sigmoid", "bias", "groups", "scaling"}
-    soft, grouped = supports.aiter_topk_softmax, supports.aiter_biased_topk
+    biased = {"sigmoid", "bias", "groups", "scaling", "no_renormalize"}
     silu = {"silu", "quantized", "quantized_activation"}
     table: tuple[tuple[str, str, Any, str, set[str]], ...] = (
-        ("moe.route", "aiter_topk_softmax", soft, "topk_softmax", {"no_renormalize"}),
-        ("moe.route", "aiter_biased_topk", grouped, "biased_grouped_topk", biased),
-        ("moe.experts", "aiter_fused_moe", supports.aiter_experts, "AiterExperts", silu),
+        ("route", "topk_softmax", supports.aiter_topk_softmax, "topk_softmax", {"no_renormalize"}),
+        ("route", "biased_topk", supports.aiter_biased_topk, "biased_topk", biased),
+        ("experts", "fused_moe", supports.aiter_experts, "AiterExperts", silu),
     )
     return [
-        _kernel(op, name, answer, f"moe:{load}", features=features, priority=_AITER)
+        _optional(f"moe.{op}", f"aiter_{name}", answer, f"moe:{load}", features=features)
         for op, name, answer, load, features in table
     ]
 
@@ -152,6 +120,10 @@ def inferplane_communicator(props: DeviceProps) -> list[Candidate]:
 @hookimpl
 def inferplane_graphs(props: DeviceProps) -> list[Candidate]:
     return [_kernel("graph", "hip_graph", supports.graph, "graphs:HIPGraphs")]
+
+
+def _optional(op: str, name: str, answer: Any, load: str, **options: Any) -> Candidate:
+    return _kernel(op, name, answer, load, priority=_AITER, **options)
 
 
 def _kernel(op: str, name: str, answer: Any, load: str, **options: Any) -> Candidate:

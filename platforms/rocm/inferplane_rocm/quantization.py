@@ -1,10 +1,7 @@
 """8-bit linear kernels: hipBLASLt through torch, and AITER's, with shuffled weights.
 
-Signatures, of ROCm/aiter at e404860: `gemm_a8w8_bpreshuffle(XQ, WQ, x_scale, w_scale, bias=None,
-dtype=bf16, check=False)` (fp8; asserts that there is no bias) and `gemm_a8w8(XQ, WQ, x_scale,
-w_scale, bias=None, dtype=bf16, splitK=None)` in aiter/ops/gemm_op_a8w8.py;
-`per_token_quant_hip(x, scale=None, quant_dtype=i8, num_rows=None, num_rows_factor=1) -> (q, scale
-[T, 1])` in aiter/ops/quant.py; `shuffle_weight(x, layout=(16, 16), ...)` in aiter/ops/shuffle.py.
+Sources, of ROCm/aiter at e404860: aiter/ops/gemm_op_a8w8.py (`gemm_a8w8_bpreshuffle` asserts that
+there is no bias), aiter/ops/quant.py, whose inputs are contiguous, and aiter/ops/shuffle.py.
 
 Legend: T tokens, C input features, N output features.
 """
@@ -70,7 +67,7 @@ class AiterLinear:
 
     def __call__(self, x_TC: torch.Tensor, packed: Packed) -> torch.Tensor:
         weight_NC, scale_N1, bias = packed.data
-        x, scale_T1 = self.library.per_token_quant_hip(x_TC, quant_dtype=self.kind)
+        x, scale_T1 = self.library.per_token_quant_hip(x_TC.contiguous(), quant_dtype=self.kind)
         multiply = self.library.gemm_a8w8_bpreshuffle if self.fp8 else self.library.gemm_a8w8
         y_TN: torch.Tensor = multiply(x, weight_NC, scale_T1, scale_N1, dtype=self.dtype)
         return y_TN if bias is None else y_TN.add_(bias)

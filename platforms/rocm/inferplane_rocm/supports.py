@@ -83,7 +83,10 @@ def aiter(request: Any) -> Support:
 
 
 def aiter_linear(request: LinearRequest) -> Support:
-    """By token and by row; the fp8 weight is shuffled in tiles of 16 rows and 32 columns."""
+    """By token and by row; the fp8 weight is shuffled in tiles of 16 rows and 32 columns.
+
+    Source of its sizes: csrc/ck_gemm_a8w8_bpreshuffle/gemm_a8w8_bpreshuffle.cu.
+    """
     support = _eight_bits(request, ("fp8_e4m3", "int8"))
     if not support.ok:
         return support
@@ -92,8 +95,10 @@ def aiter_linear(request: LinearRequest) -> Support:
             "inputs are scaled whole, it scales by token", instead="rocm.hipblaslt_fp8"
         )
     inputs, outputs = _local(request)
-    if inputs % 32 or outputs % 16:
-        return Support.no(f"{inputs}x{outputs} a rank, it has multiples of 32 and of 16")
+    if inputs < 192 or inputs % 64 or outputs % 16:
+        return Support.no(
+            f"{inputs}x{outputs} a rank, it has inputs from 192 on, multiples of 64, and of 16"
+        )
     parts = len(request.parts)
     if parts > 1 and request.scheme.granularity == "tensor":
         return Support.no(f"{parts} parts with a scale each, it has one scale or one a row")
@@ -107,11 +112,18 @@ def aiter_topk_softmax(request: RoutingRequest) -> Support:
 
 
 def aiter_biased_topk(request: RoutingRequest) -> Support:
-    biased = request.bias and request.groups and request.scoring == "sigmoid"
-    if not biased or not request.renormalize:
-        return Support.no("it has biased sigmoids in groups, renormalised: DeepSeek-V3's routing")
-    if request.experts > _MOST_EXPERTS or request.experts % request.groups:
-        return Support.no(f"{request.experts} experts in {request.groups} groups, it has up to 512")
+    """Source: csrc/kernels/topk_softmax_kernels_group.cu: groups are 1, 2, 4 or 8; with 2 and 4,
+    it compares the scores of a part of each group."""
+    experts, groups = request.experts, request.groups
+    if not request.bias or request.scoring != "sigmoid":
+        return Support.no("it has sigmoids with a bias: DeepSeek-V3's routing")
+    if groups not in (0, 8) or (groups and experts % 32) or experts > _MOST_EXPERTS:
+        return Support.no(
+            f"{experts} experts in {groups} groups, it has up to {_MOST_EXPERTS} in none, "
+            "or in 8 of a multiple of 4"
+        )
+    if request.top_k > 64:
+        return Support.no(f"{request.top_k} a token, it has up to 64")
     return aiter(request)
 
 

@@ -142,7 +142,12 @@ def aiter(monkeypatch: pytest.MonkeyPatch) -> None:
             setattr(sys.modules[parent], last, module)
     for name in ("rmsnorm2d_fwd", "rmsnorm2d_fwd_with_add", "gemm_a8w8", "gemm_a8w8_bpreshuffle"):
         setattr(sys.modules["aiter"], name, getattr(emulated, name))
-    others = "per_token_quant_hip", "mha_batch_prefill_func", "topk_softmax", "biased_grouped_topk"
+    others = (
+        "per_token_quant_hip",
+        "mha_batch_prefill_func",
+        "topk_softmax",
+        "biased_grouped_topk_hip",
+    )
     for name in (*others, "ActivationType", "QuantType"):
         setattr(sys.modules["aiter"], name, getattr(emulated, name))
     sys.modules["aiter.fused_moe"].__dict__["fused_moe"] = emulated.fused_moe

@@ -1,12 +1,13 @@
 """AITER on a CPU, for tests: the real signatures, numbers by definition.
 
 Signatures: github.com/ROCm/aiter at e404860 (46 commits after v0.1.20); `signatures.json` has them
-as they were read. Arguments that are not emulated must have their defaults.
+as they were read, by file. Arguments that are not emulated must have their defaults. What the
+compiled code checks, or gets wrong, is an assertion with the file that says so.
 """
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import Enum, IntEnum
 from types import SimpleNamespace
 from typing import Any
 
@@ -141,6 +142,10 @@ def mha_batch_prefill_func(
     indices = (cu_seqlens_q, kv_indptr, kv_page_indices, kv_last_page_lens)
     assert {t.dtype for t in indices} == {torch.int32}
     assert int(cu_seqlens_q[0]) == int(kv_indptr[0]) == 0 and int(cu_seqlens_q[-1]) == len(q)
+    # op_tests/test_batch_prefill.py: "may speculatively read up to 256 entries past the last valid
+    # page index", and a page that is not there ends the process
+    assert len(kv_page_indices) >= int(kv_indptr[-1]) + 256, "it reads past the page indices"
+    assert int(kv_page_indices.min()) >= 0 and int(kv_page_indices.max()) < len(k)
     for row in range(len(kv_indptr) - 1):
         first, last = cu_seqlens_q[row : row + 2].tolist()
         low, high = kv_indptr[row : row + 2].tolist()
@@ -191,6 +196,7 @@ def per_token_quant_hip(x, scale=None, quant_dtype=dtypes.i8, num_rows=None, num
     if scale is not None:
         raise ValueError("unsupported: static per token quant")
     defaults(num_rows=num_rows)
+    assert x.is_contiguous()  # csrc/kernels/quant_kernels.cu
     most = 127.0 if quant_dtype == torch.int8 else torch.finfo(quant_dtype).max
     scale = x.float().abs().amax(-1, keepdim=True) / most
     y = x.float() / scale
@@ -237,6 +243,9 @@ def gemm_a8w8_bpreshuffle(XQ, WQ, x_scale, w_scale, bias=None, dtype=dtypes.bf16
     assert WQ.dtype in (torch.float8_e4m3fn, torch.float8_e4m3fnuz), "only support fp8 now"
     assert dtype in (torch.bfloat16, torch.float16)
     defaults(check=check)
+    # csrc/ck_gemm_a8w8_bpreshuffle/gemm_a8w8_bpreshuffle.cu, `rowwise_heuristic_dispatch`
+    inputs = XQ.shape[1]
+    assert inputs >= 512 or (inputs >= 192 and inputs % 64 == 0), "Unsupported K"
     return _product(XQ, unshuffled(WQ), x_scale, w_scale, dtype)
 
 
@@ -256,9 +265,23 @@ class QuantType(IntEnum):
     per_128x128 = 5
 
 
+class GateMode(Enum):
+    SEPARATED = "separated"
+    INTERLEAVE = "interleave"
+
+
 def topk_softmax(
-    topk_weights, topk_indices, token_expert_indices, gating_output, need_renorm
-) -> None:
+    topk_weights,
+    topk_indices,
+    token_expert_indices,
+    gating_output,
+    need_renorm,
+    num_shared_experts=0,
+    shared_expert_scoring_func="",
+):
+    """csrc/kernels/topk_softmax_kernels.cu: float weights, int indices, logits of any float."""
+    defaults(num_shared_experts=num_shared_experts)
+    assert not shared_expert_scoring_func
     assert topk_weights.dtype == torch.float32
     assert topk_indices.dtype == token_expert_indices.dtype == torch.int32
     scores = gating_output.double().softmax(-1)
@@ -268,24 +291,36 @@ def topk_softmax(
     topk_weights.copy_(weights / weights.sum(-1, keepdim=True) if need_renorm else weights)
 
 
-def biased_grouped_topk(
+def biased_grouped_topk_hip(
     gating_output,
     correction_bias,
     topk_weights,
     topk_ids,
     num_expert_group,
-    topk_group,
+    topk_grp,
     need_renorm,
     routed_scaling_factor=1.0,
-) -> None:
+):
+    """csrc/kernels/topk_softmax_kernels_group.cu: the bias is read as numbers of the logits' type;
+    groups that are not chosen are -inf.
+
+    With 2 and 4 groups its `lane_steps` is 0, so that a group's score is that of one lane's
+    experts; 8 groups are cut in vectors of 4 experts; a lane keeps each chosen expert.
+    """
+    experts = gating_output.shape[1]
+    assert num_expert_group in (1, 8), "other numbers are refused, or wrong"
+    assert num_expert_group == 1 or experts // num_expert_group % 4 == 0
+    assert 1 <= topk_grp <= num_expert_group and topk_ids.shape[1] <= 64
+    assert gating_output.stride(1) == 1
     assert gating_output.dtype == correction_bias.dtype
     assert topk_weights.dtype == torch.float32 and topk_ids.dtype == torch.int32
     scores = gating_output.double().sigmoid()
     choice = scores + correction_bias
-    grouped = choice.unflatten(-1, (num_expert_group, -1))
-    groups = grouped.topk(2).values.sum(-1).topk(topk_group).indices
-    kept = torch.zeros(grouped.shape[:2], dtype=torch.bool).scatter_(1, groups, True)
-    choice = grouped.masked_fill(~kept[..., None], float("-inf")).flatten(1)
+    if num_expert_group > 1:
+        grouped = choice.unflatten(-1, (num_expert_group, -1))
+        groups = grouped.topk(2).values.sum(-1).topk(topk_grp).indices
+        kept = torch.zeros(grouped.shape[:2], dtype=torch.bool).scatter_(1, groups, True)
+        choice = grouped.masked_fill(~kept[..., None], float("-inf")).flatten(1)
     best = choice.topk(topk_ids.shape[1]).indices
     weights = scores.gather(1, best)
     weights = weights / weights.sum(-1, keepdim=True) if need_renorm else weights
@@ -316,6 +351,16 @@ def fused_moe(
     bias1=None,
     bias2=None,
     splitk=0,
+    swiglu_limit=None,
+    beta=None,
+    linear_beta=None,
+    gate_mode=GateMode.SEPARATED.value,
+    shared_w1=None,
+    shared_w2=None,
+    shared_w1_scale=None,
+    shared_w2_scale=None,
+    shared_expert_id=-1,
+    stage2_scatter=None,
 ):
     """Inputs are not rounded: what that would change is less than what is compared."""
     defaults(
@@ -331,7 +376,21 @@ def fused_moe(
         bias1=bias1,
         bias2=bias2,
         splitk=splitk,
+        swiglu_limit=swiglu_limit,
+        beta=beta,
+        linear_beta=linear_beta,
+        shared_w1=shared_w1,
+        shared_w2=shared_w2,
+        shared_w1_scale=shared_w1_scale,
+        shared_w2_scale=shared_w2_scale,
+        stage2_scatter=stage2_scatter,
     )
+    assert gate_mode == "separated" and shared_expert_id == -1
+    assert hidden_states.is_contiguous()
+    # `get_2stage_cfgs`: "callers append one always-masked fake-expert slot to topk_ids"; it looks
+    # tuned kernels up, and divides by tiles, with one slot less
+    assert not expert_mask[topk_ids[:, -1]].any() and topk_ids.shape[1] > 1
+    assert len(w1) == len(w2) == int(expert_mask.sum())
     assert w1.is_shuffled and w2.is_shuffled and activation is ActivationType.Silu
     assert topk_weight.dtype == torch.float32
     assert topk_ids.dtype == expert_mask.dtype == torch.int32

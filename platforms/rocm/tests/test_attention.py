@@ -19,7 +19,16 @@ pytestmark = pytest.mark.ci(platforms=["cpu"], suite="plugins", est_seconds=10)
 PROPS = DeviceProps(
     name="a", profile="a", memory_bytes=1, dtypes={"bf16", "fp16"}, capabilities={"int64_index"}
 )
-SIGNATURES = json.loads(Path(__file__).with_name("signatures.json").read_text())
+READ = json.loads(Path(__file__).with_name("signatures.json").read_text())
+SIGNATURES = {name: text for file in READ.values() for name, text in file.items()}
+# a default of the source -> how Python shows the emulator's
+SHOWN = {
+    "dtypes.bf16": "torch.bfloat16",
+    "dtypes.i8": "torch.int8",
+    "ActivationType.Silu": "<ActivationType.Silu: 0>",
+    "QuantType.No": "<QuantType.No: 0>",
+    "GateMode.SEPARATED.value": "'separated'",
+}
 STEPS = {
     "decodes": ((40, 1), (15, 1), (16, 1), (0, 1)),
     "prefills": ((0, 7), (33, 20), (0, 16), (15, 2)),
@@ -37,11 +46,10 @@ LIMITS = AttentionLimits(max_rows=8, max_tokens=64, max_context=1024)
 
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_the_emulators_have_the_signatures_that_were_read(name):
-    shown = str(inspect.signature(getattr(emulated, name)))
-    read = (
-        SIGNATURES[name].replace("dtypes.bf16", "torch.bfloat16").replace("dtypes.i8", "torch.int8")
-    )
-    assert shown == read
+    read = SIGNATURES[name]
+    for source, python in SHOWN.items():
+        read = read.replace(source, python)
+    assert str(inspect.signature(getattr(emulated, name))) == read
 
 
 @pytest.mark.parametrize("change", CHANGES)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from inferplane_rocm import supports
-from inferplane_rocm.moe import AiterExperts, biased_grouped_topk, topk_softmax
+from inferplane_rocm.moe import AiterExperts, biased_topk, topk_softmax
 from inferplane_rocm.plugin import inferplane_moe, inferplane_platform
 
 from inferplane.reference.moe import Experts, route
@@ -25,7 +25,14 @@ BLOCKS = QuantScheme.named(
 )  # fmt: skip
 SOFTMAX = RoutingRequest(device=READY, dtype="bf16", experts=16, top_k=4)
 BIASED = replace(
-    SOFTMAX, dtype="fp32", scoring="sigmoid", bias=True, groups=4, top_groups=2, scaling=2.5
+    SOFTMAX,
+    experts=64,
+    dtype="fp32",
+    scoring="sigmoid",
+    bias=True,
+    groups=8,
+    top_groups=3,
+    scaling=2.5,
 )
 EXPERTS = ExpertsRequest(
     device=READY, experts=3, top_k=2, hidden=128, intermediate=256, dtype="bf16"
@@ -51,12 +58,15 @@ class Source:
     [
         (topk_softmax, SOFTMAX),
         (topk_softmax, replace(SOFTMAX, renormalize=False)),
-        (biased_grouped_topk, BIASED),
+        (biased_topk, BIASED),
+        (biased_topk, replace(BIASED, renormalize=False)),
+        (biased_topk, replace(BIASED, groups=0, top_groups=0, experts=24)),
     ],
 )
 def test_routing_is_the_references(kernel, request_, aiter):
-    logits = torch.randn(7, 16, generator=torch.Generator().manual_seed(0))
-    bias = (torch.linspace(-0.2, 0.3, 16),) if request_.bias else ()
+    experts = request_.experts
+    logits = torch.randn(7, experts, generator=torch.Generator().manual_seed(0))
+    bias = (torch.linspace(-0.9, 0.3, experts),) if request_.bias else ()
     weights, experts = kernel(request_)(logits, *bias)
     right, best = route(request_)(logits, *bias)
     assert experts.tolist() == best.tolist()
@@ -90,7 +100,10 @@ def test_experts_are_the_references_in_either_encoding(scheme, profile, aiter):
 REFUSED = [
     (supports.aiter_topk_softmax, replace(SOFTMAX, experts=1024), "1024 experts"),
     (supports.aiter_biased_topk, replace(BIASED, bias=False), "DeepSeek-V3's routing"),
-    (supports.aiter_biased_topk, replace(BIASED, groups=3), "16 experts in 3 groups"),
+    (supports.aiter_biased_topk, replace(BIASED, groups=4), "64 experts in 4 groups"),
+    (supports.aiter_biased_topk, replace(BIASED, experts=48), "48 experts in 8 groups"),
+    (supports.aiter_biased_topk, replace(BIASED, experts=520), "520 experts"),
+    (supports.aiter_biased_topk, replace(BIASED, experts=256, top_k=65), "65 a token"),
     (supports.aiter_experts, replace(EXPERTS, dtype="fp32"), "dtype is fp32"),
     (supports.aiter_experts, replace(EXPERTS, intermediate=192), "128 and 192"),
     (

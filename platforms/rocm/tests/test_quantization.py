@@ -56,7 +56,7 @@ def test_the_encoding_is_the_devices(profile, kind):
 )
 def test_aiters_product_is_that_of_the_numbers_in_the_checkpoint(profile, scheme, bias, aiter):
     generator = torch.Generator().manual_seed(0)
-    rows, columns = 48, 64
+    rows, columns = 48, 192
     weight, x = (torch.randn(n, columns, generator=generator) for n in (rows, 5))
     scale = weight.abs().amax(1, keepdim=True) / (127 if scheme is INT8 else 448)
     stored = weight / scale
@@ -74,8 +74,8 @@ def test_aiters_product_is_that_of_the_numbers_in_the_checkpoint(profile, scheme
     made = AiterLinear(request)
     packed = made.prepare(Source(weight=stored, scale=scale, bias=added))
     expected = x @ (stored.float() * scale).t() + (added if bias else 0)
-    found = made(x.bfloat16(), packed).float()
-    torch.testing.assert_close(found, expected, atol=0.6, rtol=0.05)
+    found = made(x.t().contiguous().bfloat16().t(), packed).float()
+    torch.testing.assert_close(found, expected, atol=1.5, rtol=0.05)
     assert packed.final_bytes == rows * columns + 4 * rows + (2 * rows if bias else 0)
 
 

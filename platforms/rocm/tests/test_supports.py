@@ -68,7 +68,9 @@ def test_aiter_is_refused_with_the_reason(versions, reason, monkeypatch):
         (supports.aiter_norm, NormRequest(device=device, size=64, dtype="bf16", eps=1e-5)),
         (
             supports.aiter_linear,
-            LinearRequest(device=device, in_features=64, out_features=64, dtype="bf16", scheme=FP8),
+            LinearRequest(
+                device=device, in_features=256, out_features=64, dtype="bf16", scheme=FP8
+            ),
         ),
     ):
         assert reason in answer(request).reason
@@ -126,7 +128,8 @@ def test_fp8_is_refused_with_the_reason(request_, reason):
     ("request_", "reason"),
     [
         (linear(scheme=replace(FP8, activation_granularity="tensor")), "scaled whole"),
-        (linear(in_features=48), "multiples of 32 and of 16"),
+        (linear(in_features=96), "from 192 on"),
+        (linear(in_features=288), "multiples of 64"),
         (
             linear(scheme=replace(FP8, granularity="tensor"), parts=(256, 128, 128)),
             "3 parts with a scale each",
