@@ -56,9 +56,8 @@ class FlashInfer(AttentionKernel):
     """FlashInfer's paged wrappers, one for decodes and one for the rest; back-end "fa2", which all
     GPUs from compute capability 8.0 on have.
 
-    Signatures: `BatchDecodeWithPagedKVCacheWrapper` and `BatchPrefillWithPagedKVCacheWrapper` of
-    flashinfer-python 0.7.2.post1 (flashinfer/decode.py, flashinfer/prefill.py); `plan` takes host
-    tensors. In a captured step the wrapper's own buffers stay where they are.
+    Source: flashinfer-python 0.7.2.post1 (flashinfer/decode.py, flashinfer/prefill.py); `plan`
+    takes host tensors. In a captured step the wrapper's own buffers stay where they are.
     """
 
     def __init__(self, request: AttentionRequest) -> None:
@@ -162,10 +161,8 @@ def _int32(array: np.ndarray) -> torch.Tensor:
 
 
 class FlashAttention2(PageTableAttention):
-    """`flash_attn_varlen_func(q, k, v, cu_seqlens_q, cu_seqlens_k, max_seqlen_q, max_seqlen_k,
-    dropout_p, softmax_scale, causal, window_size, softcap, alibi_slopes, deterministic,
-    return_attn_probs, block_table)` of flash-attn 2.8.4; k and v [pages, P, K, D], P a multiple of
-    256 (csrc/flash_attn/flash_api.cpp). The causal mask is aligned to the end of the context."""
+    """`flash_attn_varlen_func` of flash-attn 2.8.4; k and v [pages, P, K, D], P a multiple of 256
+    (csrc/flash_attn/flash_api.cpp). The causal mask is aligned to the end of the context."""
 
     def __init__(self, request: AttentionRequest) -> None:
         from flash_attn.flash_attn_interface import flash_attn_varlen_func
@@ -197,10 +194,8 @@ class FlashAttention2(PageTableAttention):
 
 
 class FlashAttention3(PageTableAttention):
-    """`flash_attn_with_kvcache(q, k_cache, v_cache, k, v, qv, rotary_cos, rotary_sin,
-    cache_seqlens, cache_batch_idx, cache_leftpad, page_table, cu_seqlens_q, cu_seqlens_k_new,
-    max_seqlen_q, ..., softmax_scale, causal, window_size, attention_chunk, softcap, ...)` of
-    flash_attn_3 3.0.0 (hopper/flash_attn_interface.py); any page size."""
+    """`flash_attn_with_kvcache` of flash_attn_3 3.0.0 (hopper/flash_attn_interface.py); pages of
+    any size."""
 
     def __init__(self, request: AttentionRequest) -> None:
         from flash_attn_interface import flash_attn_with_kvcache

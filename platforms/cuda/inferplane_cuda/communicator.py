@@ -21,8 +21,9 @@ class OneShot(NCCL):
     """All-reduce by torch's symmetric memory: each rank reads the whole message of every other.
 
     Signature: `symm_mem::one_shot_all_reduce_out(Tensor input, str reduce_op, str group_name,
-    Tensor(a!) out)` of torch 2.13; `input` is from `torch.distributed._symmetric_memory.empty`,
-    joined by `rendezvous`, which is done once a size and must not be in a graph's capture.
+    Tensor(a!) out)` of torch 2.13; `input` begins a buffer from
+    `torch.distributed._symmetric_memory.empty`, joined by `rendezvous`, which all ranks do
+    together, once, and never in a graph's capture.
     """
 
     def __init__(self, request: CollectiveRequest) -> None:
@@ -31,7 +32,7 @@ class OneShot(NCCL):
 
     def all_reduce(self, x: torch.Tensor, group: Group) -> torch.Tensor:
         ranks = self.process_group(group)
-        shared = self._buffer(x, ranks)
+        shared = self._buffer(x, ranks)[: x.numel()].view(x.shape)
         shared.copy_(x)
         if x.is_contiguous():
             torch.ops.symm_mem.one_shot_all_reduce_out(shared, "sum", ranks.group_name, x)
@@ -39,11 +40,13 @@ class OneShot(NCCL):
         return x.copy_(torch.ops.symm_mem.one_shot_all_reduce(shared, "sum", ranks.group_name))
 
     def _buffer(self, x: torch.Tensor, ranks: Any) -> torch.Tensor:
+        """Room for the largest message."""
         import torch.distributed._symmetric_memory as symmetric
 
-        key = (tuple(x.shape), x.dtype, x.device, ranks.group_name)
+        key = (x.dtype, x.device, ranks.group_name)
         if key not in self._buffers:
-            made = symmetric.empty(*x.shape, dtype=x.dtype, device=x.device)
+            most = self.request.last_bytes // x.element_size()
+            made = symmetric.empty(most, dtype=x.dtype, device=x.device)
             symmetric.rendezvous(made, ranks)
             self._buffers[key] = made
         return self._buffers[key]

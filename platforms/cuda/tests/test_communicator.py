@@ -61,26 +61,32 @@ def test_torch_still_has_the_operator_as_it_is_called():
     )
 
 
-def test_the_message_goes_through_a_buffer_that_is_joined_once(monkeypatch):
-    """Two ranks with the same message: the sum is twice it."""
+def test_messages_of_all_sizes_go_through_one_buffer_that_is_joined_once(monkeypatch):
+    """Two ranks with the same message: the sum is twice it. As CUDASymmetricMemoryOps.cu of torch
+    has it, the input lies at the start of the buffer, and has the shape of the output."""
     import torch.distributed._symmetric_memory as symmetric
 
     joined = []
     monkeypatch.setattr(symmetric, "empty", lambda *size, dtype, device: torch.empty(*size))
     monkeypatch.setattr(symmetric, "rendezvous", lambda tensor, group: joined.append(tensor))
 
+    def checked(given, op, name):
+        assert (op, name) == ("sum", "tp-0") and given.is_contiguous()
+        assert given.data_ptr() in [t.data_ptr() for t in joined]
+        return given * 2
+
     class Operators:
         @staticmethod
         def one_shot_all_reduce_out(given, op, name, out):
-            assert (op, name) == ("sum", "tp-0") and any(given is t for t in joined)
-            return out.copy_(given * 2)
+            assert given.shape == out.shape and out.is_contiguous()
+            return out.copy_(checked(given, op, name))
 
         @staticmethod
         def one_shot_all_reduce(given, op, name):
-            return given * 2
+            return checked(given, op, name)
 
     monkeypatch.setattr(torch.ops, "symm_mem", Operators)
-    request = CollectiveRequest(device=H200, ranks=2, dtype="fp32")
+    request = CollectiveRequest(device=H200, ranks=2, dtype="fp32", last_bytes=4096)
     made = communicator.OneShot(request)
     group = Group("tp", (0, 1), 0)
     monkeypatch.setattr(made, "process_group", lambda group: type("G", (), {"group_name": "tp-0"}))
@@ -89,5 +95,6 @@ def test_the_message_goes_through_a_buffer_that_is_joined_once(monkeypatch):
     assert x.tolist() == [[0, 2, 4], [6, 8, 10]]
     view = torch.arange(6.0).view(2, 3).T
     assert made.all_reduce(view, group).tolist() == [[0, 6], [2, 8], [4, 10]]
-    made.all_reduce(torch.ones(2, 3), group)
-    assert len(joined) == 2
+    for rows in (1, 7, 64):
+        assert made.all_reduce(torch.ones(rows, 16), group).eq(2).all()
+    assert [tensor.nbytes for tensor in joined] == [4096]
