@@ -30,7 +30,7 @@ class Blocks:
     size: int
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["pairs"])
 def count_kernel(
     experts, counts, pairs, X: tl.constexpr, BLOCK_X: tl.constexpr, CHUNK: tl.constexpr
 ):
@@ -42,7 +42,7 @@ def count_kernel(
     tl.store(counts + chunk * BLOCK_X + tl.arange(0, BLOCK_X), found)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["pairs", "chunks", "blocks"])
 def place_kernel(
     experts, counts, order, block_experts, block_rows, pairs, chunks, blocks,
     X: tl.constexpr, M: tl.constexpr, BLOCK_X: tl.constexpr, CHUNK: tl.constexpr,

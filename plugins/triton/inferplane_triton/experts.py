@@ -67,7 +67,7 @@ def expert_products(
     return acc
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["blocks"])
 def experts_kernel(
     x, x_scale, w, scale, zero, last, table, bias, y, order, block_experts, block_rows,
     blocks, each, x_t, x_groups, w_x, scale_x, limit,

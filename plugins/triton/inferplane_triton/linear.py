@@ -26,7 +26,7 @@ from .tiles import STATIC, TOKEN, block_scaled_products, products, tile_of
 from .tuned_files import configured
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["tokens"])
 def linear_kernel(
     x, x_scale, w, scale, zero, last, table, bias, y, tokens, x_t, x_groups,
     N: tl.constexpr, K: tl.constexpr, PACKED: tl.constexpr, KIND: tl.constexpr,
@@ -76,7 +76,7 @@ def linear_kernel(
     tl.store(place, acc.to(y.dtype.element_ty), mask=m_valid[:, None] & n_valid[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def sum_kernel(
     parts, bias, y, count, N: tl.constexpr, SPLITS: tl.constexpr, BIAS: tl.constexpr,
     BLOCK: tl.constexpr,

@@ -18,7 +18,7 @@ from .launch import launch, power_of_two
 from .tuned_files import configured
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def rms_norm_kernel(
     x, residual, weight, y, rows, heads, x_t, x_h, residual_t, y_t, y_h, eps, offset,
     SIZE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,

@@ -37,7 +37,7 @@ def adjust_kernel(
     tl.store(place, x, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["count"])
 def bias_kernel(logits, rows, ids, values, count, row_step, BLOCK: tl.constexpr):
     """Adds values to single logits; what is named twice is added twice."""
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)

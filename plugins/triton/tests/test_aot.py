@@ -42,14 +42,18 @@ EVERY_COMMIT = (
 )
 
 
-def compiled(*arguments: str, seconds: int) -> dict[str, Any]:
-    """In a process of its own: this one may have Triton in its interpreter."""
+def printed(script: str, *arguments: str, seconds: int) -> dict[str, Any]:
+    """By a process of its own: this one may have Triton in its interpreter."""
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    command = [sys.executable, str(AOT / "compiling.py"), *arguments]
+    command = [sys.executable, str(AOT / script), *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=seconds)
     assert done.returncode == 0, done.stderr[-6000:]
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+def compiled(*arguments: str, seconds: int) -> dict[str, Any]:
+    return printed("compiling.py", *arguments, seconds=seconds)
 
 
 def check(document: dict[str, Any]) -> None:
@@ -83,6 +87,11 @@ def test_all_kernels_are_no_worse_than_the_committed_figures(target):
     kept = committed()["figures"][target]
     assert document["figures"][target].keys() == kept.keys()
     check(document)
+
+
+@with_triton
+def test_numbers_that_change_with_every_step_compile_nothing_again():
+    assert printed("varying.py", seconds=100) == {}
 
 
 @pytest.mark.parametrize("target", TARGETS)

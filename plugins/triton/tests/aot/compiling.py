@@ -1,6 +1,7 @@
 """Compiles recorded launches ahead of time, and reads what they need. Not in the interpreter.
 
-`python plugins/triton/tests/aot/compiling.py --write` writes figures.json again.
+`python plugins/triton/tests/aot/compiling.py --write` writes figures.json again; with --targets or
+--call, what was compiled replaces its entries.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from triton.compiler import ASTSource
 sys.path.insert(0, str(Path(__file__).parent))
 
 from calls import Launch, calls, recorded
-from regressions import FIGURES
+from regressions import FIGURES, committed
 from targets import TARGETS, Target
 
 _TYPES = {
@@ -40,20 +41,22 @@ _TYPES = {
 
 
 def source(launch: Launch) -> ASTSource:
-    """As the runtime specialises: None and 1 are constants, multiples of 16 are marked."""
+    """As the runtime specialises: None and 1 are constants, multiples of 16 are marked, where the
+    kernel does not say that a number changes from step to step."""
     names = launch.kernel.arg_names
     signature: dict[str, str] = dict.fromkeys(names, "constexpr")
     constants: dict[str, Any] = dict(launch.constants)
     marks: dict[tuple[int, ...], list[list[Any]]] = {}
     for at, (name, value) in enumerate(zip(names, launch.arguments, strict=False)):
+        changes = launch.kernel.params[at].do_not_specialize
         if isinstance(value, torch.Tensor):
             signature[name], aligned = "*" + _TYPES[value.dtype], True
         elif isinstance(value, float):
             signature[name], aligned = "fp32", False
-        elif value is None or value == 1:
+        elif value is None or (value == 1 and not changes):
             constants[name], aligned = value, False
         else:
-            signature[name], aligned = "i32", value % 16 == 0
+            signature[name], aligned = "i32", value % 16 == 0 and not changes
         if aligned:
             marks[(at,)] = [["tt.divisibility", 16]]
     assert set(names) == constants.keys() | {n for n, t in signature.items() if t != "constexpr"}
@@ -157,6 +160,9 @@ def main() -> None:
         print(target, key, values, file=sys.stderr)
     document = {"triton": triton.__version__, "figures": found}
     if given.write:
+        if given.call or given.targets != ",".join(TARGETS):
+            kept = committed()["figures"]
+            document["figures"] = {name: kept[name] | found.get(name, {}) for name in kept}
         lines = json.dumps(document, indent=1, sort_keys=True)
         FIGURES.write_text(lines + "\n", encoding="utf-8")
     else:

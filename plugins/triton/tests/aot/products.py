@@ -33,6 +33,7 @@ _MX = {
     "activation_group": 32,
     "activation_scale": "ue8m0",
 }
+MORE = 0  # tokens, for `varying.py`
 SCHEMES = {
     "int4 g128": group("int4", 128, "bf16"),
     "uint4 g128 zero": group("uint4", 128, "fp16", zero_point=True),
@@ -62,7 +63,7 @@ def linears(props: DeviceProps) -> Iterator[tuple[str, Callable[[], Any]]]:
         )
         if not supports.linear(request).ok:
             continue
-        for part, tokens in (("few", 16), ("many", 512)):
+        for part, tokens in (("few", 16 + MORE), ("many", 512 + MORE)):
             yield f"linear {part} {name}", lambda r=request, t=tokens: _linear(r, t)
 
 
@@ -108,7 +109,7 @@ def mixtures(props: DeviceProps) -> Iterator[tuple[str, Callable[[], Any]]]:
         )  # fmt: skip
         if not supports.experts(request).ok:
             continue
-        for part, tokens in (("few", 4), ("many", 1024)):
+        for part, tokens in (("few", 4 + MORE), ("many", 1024 + MORE)):
             yield f"moe.experts {part} {name}", lambda r=request, t=tokens: _experts(r, t)
 
 
