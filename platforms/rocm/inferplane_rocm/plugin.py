@@ -6,6 +6,7 @@ AITER's kernels have a low priority: they serve where nothing else does, where t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from inferplane.spec import (
@@ -15,6 +16,7 @@ from inferplane.spec import (
     LinkTopology,
     MemoryInfo,
     PlatformSpec,
+    SettingProposal,
     hookimpl,
 )
 
@@ -120,6 +122,13 @@ def inferplane_communicator(props: DeviceProps) -> list[Candidate]:
 @hookimpl
 def inferplane_graphs(props: DeviceProps) -> list[Candidate]:
     return [_kernel("graph", "hip_graph", supports.graph, "graphs:HIPGraphs")]
+
+
+@hookimpl
+def inferplane_settings(settings: Mapping[str, Any], props: DeviceProps) -> list[SettingProposal]:
+    reason = "the GPU takes the host's memory, which other programs need too"
+    shared = "unified_memory" in props.capabilities
+    return [SettingProposal(key="memory_fraction", value=0.7, reason=reason)] if shared else []
 
 
 def _optional(op: str, name: str, answer: Any, load: str, **options: Any) -> Candidate:

@@ -56,10 +56,10 @@ def _by_torch(version: str) -> Probe:
 
     try:
         torch.cuda.init()
+        count = torch.cuda.device_count()  # refuses variables that contradict each other
+        found = [torch.cuda.get_device_properties(index) for index in range(count)]
     except (RuntimeError, AssertionError) as error:
         return Probe.missing(f"torch {version}: {error}", "check rocminfo and rocm-smi")
-    count = torch.cuda.device_count()
-    found = [torch.cuda.get_device_properties(index) for index in range(count)]
     if not found:
         given = [f"{name} is {os.environ[name]!r}" for name in _VARIABLES if name in os.environ]
         reason = f"torch {version} sees no GPU; {', '.join(given) or 'no variable hides any'}"

@@ -33,8 +33,15 @@ class Architecture:
 
 _BF16 = frozenset({"fp32", "fp16", "bf16", "int8"})
 _COMPUTE = frozenset({"bf16", "triton"})
+_PLAIN = ("gfx90a", "gfx1100", "gfx1101", "gfx1102", "gfx1150", "gfx1151")
+_GFX12 = Architecture(
+    _BF16 | {"fp8_e4m3", "fp8_e5m2"},
+    _COMPUTE | {"fp8_e4m3_gemm", "fp8_e4m3_convert"},
+    "fp8_e4m3",
+)
 ARCHITECTURES = {
-    "gfx90a": Architecture(_BF16, _COMPUTE),
+    **dict.fromkeys(_PLAIN, Architecture(_BF16, _COMPUTE)),
+    **dict.fromkeys(("gfx1200", "gfx1201"), _GFX12),
     "gfx942": Architecture(
         _BF16 | {"fp8_e4m3fnuz"}, _COMPUTE | {"fp8_e4m3fnuz_gemm"}, "fp8_e4m3fnuz", aiter=True
     ),
@@ -44,12 +51,6 @@ ARCHITECTURES = {
         "fp8_e4m3",
         aiter=True,
         shared_kib=160,
-    ),
-    "gfx1100": Architecture(_BF16, _COMPUTE),
-    "gfx1201": Architecture(
-        _BF16 | {"fp8_e4m3", "fp8_e5m2"},
-        _COMPUTE | {"fp8_e4m3_gemm", "fp8_e4m3_convert"},
-        "fp8_e4m3",
     ),
 }
 _UNKNOWN = Architecture(frozenset({"fp32", "fp16"}), frozenset())

@@ -78,6 +78,18 @@ def test_hips_own_reason_is_given(hip_torch, monkeypatch):
     assert "No HIP GPUs are available" in probe(file).reason
 
 
+def test_variables_that_torch_refuses_are_named(hip_torch, monkeypatch):
+    file = hip_torch(1)
+
+    def refused():
+        raise RuntimeError("HIP_VISIBLE_DEVICES contains more devices than ROCR_VISIBLE_DEVICES")
+
+    monkeypatch.setattr(torch.cuda, "device_count", refused)
+    answer = probe(file)
+    assert "more devices than ROCR_VISIBLE_DEVICES" in answer.reason
+    assert answer.remedy
+
+
 def test_a_variable_that_hides_all_is_named(hip_torch, monkeypatch):
     monkeypatch.setenv("ROCR_VISIBLE_DEVICES", "9")
     assert "ROCR_VISIBLE_DEVICES is '9'" in probe(hip_torch(0)).reason

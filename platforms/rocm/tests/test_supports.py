@@ -31,7 +31,12 @@ def linear(gfx="gfx942", scheme=FP8, **changes):
 def test_only_some_architectures_have_the_ocp_encoding():
     ocp = {gfx for gfx in ARCHITECTURES if "fp8_e4m3_gemm" in props(gfx).capabilities}
     fnuz = {gfx for gfx in ARCHITECTURES if architecture(gfx).fp8 == "fp8_e4m3fnuz"}
-    assert (ocp, fnuz) == ({"gfx950", "gfx1201"}, {"gfx942"})
+    assert (ocp, fnuz) == ({"gfx950", "gfx1200", "gfx1201"}, {"gfx942"})
+
+
+@pytest.mark.parametrize("gfx", ["gfx90a", "gfx1101", "gfx1151", "gfx1200"])
+def test_parts_outside_data_centres_have_triton_and_bf16(gfx):
+    assert {"triton", "bf16"} <= props(gfx).capabilities
 
 
 def test_an_architecture_that_is_not_known_has_what_all_have():
@@ -82,7 +87,7 @@ def test_aiter_of_a_version_that_was_read_is_served(version, monkeypatch):
     assert supports.aiter_unified(ask(device))
 
 
-@pytest.mark.parametrize("gfx", ["gfx90a", "gfx1100", "gfx1201", ""])
+@pytest.mark.parametrize("gfx", ["gfx90a", "gfx1100", "gfx1151", "gfx1201", ""])
 def test_aiter_is_refused_where_it_has_no_kernels(gfx):
     assert "for gfx942 and gfx950" in supports.aiter_unified(ask(props(gfx))).reason
 
