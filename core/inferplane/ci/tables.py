@@ -86,7 +86,8 @@ def matrix_table(rows: Iterable[dict[str, Any]]) -> Table:
     for row in rows:
         made.add_row(
             row["platform"], row["suite"], f"{row['part']}/{row['parts']}",
-            " ".join(row["runs-on"]), row["python"], f"{row['est_seconds']:g} s", row["install"],
+            escape(" ".join(row["runs-on"])), row["python"], f"{row['est_seconds']:g} s",
+            escape(row["install"]),
         )  # fmt: skip
     return made
 

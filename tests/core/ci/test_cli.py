@@ -159,6 +159,14 @@ def test_the_matrix_says_what_waits_for_a_runner(project, ci):
     assert done.err == "1 jobs wait for a labelled runner: abacus\n"
 
 
+def test_extras_to_install_are_shown_in_the_matrix(project, ci):
+    declared = (
+        f'{CONFIG}\n[tool.inferplane-ci.platforms.cpu]\ninstall = ["-e", "plugins/x[test]"]\n'
+    )
+    done = ci(project(TWO, config=declared), "matrix")
+    assert "plugins/x[test]" in done.out, done.err
+
+
 def test_names_that_are_not_there_are_errors(project, ci):
     assert "no platform 'cpuu'" in ci(project(TWO), "matrix", "--runners=cpuu").err
     assert "no suite 'unitt'" in ci(project(TWO), "matrix", "--suite=unitt").err
