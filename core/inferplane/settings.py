@@ -118,7 +118,11 @@ class Settings(BaseSettings):
     @field_validator("plugins", "kernel", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
-        return tuple(filter(None, value.split(","))) if isinstance(value, str) else value
+        """Names between commas: of a variable, and of each flag that was given."""
+        given = [value] if isinstance(value, str) else value
+        if not isinstance(given, list | tuple) or not all(isinstance(v, str) for v in given):
+            return value
+        return tuple(name.strip() for text in given for name in text.split(",") if name.strip())
 
     @field_validator("dtype", "kv_dtype")
     @classmethod

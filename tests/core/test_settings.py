@@ -63,7 +63,7 @@ def test_settings_cannot_be_changed():
         Settings().port = 5
 
 
-@pytest.mark.parametrize("given", ["a=b,c!=d", ("a=b", "c!=d")])
+@pytest.mark.parametrize("given", ["a=b,c!=d", ("a=b", "c!=d"), ["a=b, c!=d"]])
 def test_lists_may_be_written_with_commas(given):
     assert load_settings({"kernel": given})[0].kernel == ("a=b", "c!=d")
 
