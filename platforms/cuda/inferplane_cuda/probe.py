@@ -21,6 +21,7 @@ from .profiles import make_props, parse, profile_of
 from .topology import links_of
 
 _CORES_AN_SM = {(7, 0): 64, (7, 2): 64, (7, 5): 64, (8, 0): 64}  # 128 in all later ones
+_INSTALL = "install a torch that is built for CUDA (pytorch.org, Get Started)"
 _TOO_OLD = "update the NVIDIA driver, or install a torch that was built for an older CUDA"
 
 
@@ -36,10 +37,9 @@ def probe() -> Probe:
             "a torch that is built for CUDA",
         )
     if "cuda" not in build:
-        return Probe.missing(
-            f"torch {version} has no CUDA; {driver_state()}",
-            "install a torch that is built for CUDA (pytorch.org, Get Started)",
-        )
+        state, works = driver_state()
+        remedy = _INSTALL if works else f"where there is a GPU, install its driver; then {_INSTALL}"
+        return Probe.missing(f"torch {version} has no CUDA; {state}", remedy)
     try:
         with nvml() as lib:
             return _by_nvml(lib, build["cuda"])
@@ -47,15 +47,15 @@ def probe() -> Probe:
         return _by_torch(version, str(error))
 
 
-def driver_state() -> str:
-    """The driver's own words on whether it works."""
+def driver_state() -> tuple[str, bool]:
+    """The driver's own words on whether it works, and whether it does."""
     try:
         with nvml() as lib:
             count = lib.nvmlDeviceGetCount()
             driver = lib.nvmlSystemGetDriverVersion()
-            return f"NVIDIA driver {driver} has {count} GPU{'s' * (count != 1)}"
+            return f"NVIDIA driver {driver} has {count} GPU{'s' * (count != 1)}", True
     except NoNVML as error:
-        return f"NVIDIA driver: {error}"
+        return f"NVIDIA driver: {error}", False
 
 
 def _by_nvml(lib: Any, cuda: str) -> Probe:

@@ -214,7 +214,15 @@ def test_a_torch_that_cannot_drive_it_is_named(build, words, monkeypatch):
 def test_a_torch_without_cuda_beside_a_working_driver_says_both(nvml, monkeypatch):
     nvml.add()
     monkeypatch.setattr(probes, "torch_build", lambda: {"__version__": "2.13.0+cpu"})
-    assert "NVIDIA driver 580.95.05 has 1 GPU" in probe().reason
+    answer = probe()
+    assert "NVIDIA driver 580.95.05 has 1 GPU" in answer.reason
+    assert answer.remedy.startswith("install a torch that is built for CUDA")
+
+
+def test_without_gpu_and_driver_the_remedy_begins_with_the_driver(nvml, monkeypatch):
+    nvml.state.init = 12  # NVML_ERROR_LIBRARY_NOT_FOUND
+    monkeypatch.setattr(probes, "torch_build", lambda: {"__version__": "2.13.0+cpu"})
+    assert probe().remedy.startswith("where there is a GPU, install its driver; then")
 
 
 class Properties:

@@ -33,7 +33,9 @@ def probe(kfd: Path = Path("/dev/kfd")) -> Probe:
             f"{_INSTALL}; for NVIDIA GPUs, pip install inferplane-cuda and --device cuda",
         )
     if "hip" not in build:
-        return Probe.missing(f"torch {version} has no HIP; {driver_state(kfd)}", _INSTALL)
+        works = kfd.exists()
+        remedy = _INSTALL if works else f"where there is a GPU, install amdgpu; then {_INSTALL}"
+        return Probe.missing(f"torch {version} has no HIP; {driver_state(kfd)}", remedy)
     if not kfd.exists():
         return Probe.missing(
             driver_state(kfd),

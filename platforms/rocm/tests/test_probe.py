@@ -53,6 +53,14 @@ def test_a_torch_that_cannot_drive_it_is_named(build, words, monkeypatch, tmp_pa
     assert answer.remedy
 
 
+def test_the_remedy_begins_with_the_driver_where_there_is_none(monkeypatch, tmp_path):
+    monkeypatch.setattr(probes, "torch_build", lambda: {"__version__": "2.13.0+cpu"})
+    file = tmp_path / "kfd"
+    assert probe(file).remedy.startswith("where there is a GPU, install amdgpu; then")
+    file.touch()
+    assert probe(file).remedy.startswith("install a torch that is built for ROCm")
+
+
 def test_without_the_driver_torch_is_not_asked(hip_torch, tmp_path):
     hip_torch(1).unlink()
     answer = probe(tmp_path / "kfd")
