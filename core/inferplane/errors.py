@@ -14,7 +14,7 @@ class EngineDead(UserError):
     """The engine cannot go on, since its device is lost. Build a new one."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """ " (did you mean 'x'?)" for the closest known word, or ""."""
-    close = get_close_matches(word, list(known), n=1, cutoff=0.6)
+def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """ " (did you mean 'x'?)" for the closest known word, or "". cutoff: how close, up to 1."""
+    close = get_close_matches(word, list(known), n=1, cutoff=cutoff)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -107,6 +107,7 @@ class Resolution:
     inner: dict[str, Choice] = field(default_factory=dict)
     composed: dict[str, Choice] = field(default_factory=dict)
     problems: list[tuple[str, Choice]] = field(default_factory=list)
+    pins: Pins = field(default_factory=Pins)
 
     @property
     def fallbacks(self) -> list[str]:
@@ -118,14 +119,17 @@ class Resolution:
             return
         grouped: dict[tuple[str, str, tuple[str, ...]], int] = {}
         for _, choice in self.problems:
-            reasons = tuple(_reason(r) for r in choice.rejected) or ("no candidate is installed",)
+            pin = self.pins.by_op.get(choice.request.op)
+            asked = [r for r in choice.rejected if pin in (None, r.candidate.name)]
+            reasons = tuple(_reason(r) for r in asked) or ("no candidate is installed",)
             key = (choice.request.op, choice.request.describe(), reasons)
             grouped[key] = grouped.get(key, 0) + 1
         lines = [
             f"{n}. {op} {what} ({count} site{'s' * (count > 1)}): {'; '.join(reasons)}"
             for n, ((op, what, reasons), count) in enumerate(grouped.items(), 1)
         ]
-        head = f"{len(lines)} problem{'s' * (len(lines) > 1)} stop {model} on {device}"
+        head = f"{len(lines)} problems stop" if len(lines) > 1 else "1 problem stops"
+        head += f" {model} on {device}"
         told = [head, *lines, *filter(None, [advice])]
         raise ResolutionError("\n  ".join(told), tuple(lines))
 
@@ -231,7 +235,7 @@ class Resolver:
 
     def resolve(self, root: Site) -> Resolution:
         """Binds every site below `root`; larger candidates are asked before smaller ones."""
-        resolution = Resolution(root)
+        resolution = Resolution(root, pins=self.pins)
         self._resolve(root, resolution)
         return resolution
 

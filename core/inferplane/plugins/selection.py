@@ -12,6 +12,8 @@ from inferplane.spec import DeviceProps, PlatformSpec, Probe
 from .discovery import Plugin
 from .errors import BadDevice, BadHook, NoDevice, NotInstalled
 
+_MISSPELT = 0.7  # two letters of four swapped are closer, one of three that differs is not
+
 
 @dataclass
 class Selection:
@@ -109,10 +111,10 @@ def _named(plugins: Sequence[Plugin], name: str) -> Plugin:
             f"{name!r} is a feature plugin, not a platform: it offers kernels to platforms; "
             f"platforms: {', '.join(installed)}"
         )
-    raise NotInstalled(
-        f"no platform {name!r}{nearest(name, installed)}; installed: {', '.join(installed)}. "
-        f"inferplane-{name} is not installed: pip install inferplane-{name}"
-    )
+    told = f"no platform {name!r}{nearest(name, installed)}; installed: {', '.join(installed)}"
+    if not nearest(name, installed, _MISSPELT):  # else it would name a package that nobody made
+        told += f". inferplane-{name} is not installed: pip install inferplane-{name}"
+    raise NotInstalled(told)
 
 
 def _pick(
@@ -162,4 +164,8 @@ def _no_device(plugins: Sequence[Plugin], plugin: Plugin, found: Probe) -> str:
     if found.remedy:
         lines.append(f"  remedy: {found.remedy}")
     lines.append(f"  platforms that would work now: {', '.join(working) or 'none'}")
+    names = ", ".join(props.profile for props in plugin.platform.profiles)
+    if names:
+        plan = f"inferplane explain MODEL --device {plugin.platform.name} --target NAME"
+        lines.append(f"  a plan needs no device: {plan}, of {names}")
     return "\n".join(lines)

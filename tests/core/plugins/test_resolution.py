@@ -304,10 +304,18 @@ class TestProblems:
         error = self.error(candidate("x.linear", supports=no()))
         assert "2 problems stop tiny on Fake 1" in str(error)
         assert len(error.problems) == 2
+        one = self.error(candidate("x.linear", supports=no()), candidate("x.n", op="norm.rms"))
+        assert "1 problem stops tiny on Fake 1" in str(one)
 
     def test_equal_ones_are_counted(self):
         error = self.error(candidate("x.linear", supports=no()), candidate("x.n", op="norm.rms"))
         assert error.problems == ("1. linear fp32 8x16 (3 sites): x.linear: too small",)
+
+    def test_those_that_a_pin_excludes_are_not_told(self):
+        kernels = candidate("x.a", supports=no()), candidate("x.b"), candidate("x.n", op="norm.rms")
+        with pytest.raises(ResolutionError) as error:
+            resolver(*kernels, kernel=["linear=x.a"]).resolve(self.root()).check("tiny", "Fake 1")
+        assert error.value.problems == ("1. linear fp32 8x16 (3 sites): x.a: too small",)
 
     def test_every_candidate_gives_its_reason(self):
         kernels = candidate("x.a", supports=no("too small")), candidate("x.b", supports=no("off"))

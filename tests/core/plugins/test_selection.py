@@ -77,6 +77,15 @@ class TestByName:
         with pytest.raises(NotInstalled, match="did you mean 'fake'"):
             select(plugins(platform("fake")), "fkae")
 
+    def test_a_misspelt_name_is_no_package_to_install(self):
+        with pytest.raises(NotInstalled) as error:
+            select(plugins(platform("fake")), "fkae")
+        assert "pip install" not in str(error.value)
+
+    def test_a_short_name_may_be_another_platform_s(self):
+        with pytest.raises(NotInstalled, match="pip install inferplane-apu"):
+            select(plugins(platform("cpu")), "apu")
+
     def test_a_feature_plugin_is_no_platform(self):
         with pytest.raises(BadHook, match="'extra' is a feature plugin"):
             select(plugins(feature("extra"), platform("fake")), "extra")
@@ -117,6 +126,11 @@ class TestNoDevice:
 
     def test_lists_what_would_work(self):
         assert "platforms that would work now: fake" in self.message()
+
+    def test_says_how_to_plan_without_one(self):
+        hint = "explain MODEL --device other --target NAME, of fake1"
+        assert hint in self.message(profiles=(PROPS,))
+        assert "--target" not in self.message(profiles=())
 
     def test_a_probe_that_raises_is_the_reason(self):
         assert "its probe raised OSError: libfake.so: wrong version" in self.message(probe=raising)
