@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -13,23 +15,50 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     TextColumn,
     TransferSpeedColumn,
 )
 from rich.table import Table
 
-_PIPE_WIDTH = 200  # a table in a file or a pipe is not cut to 80 columns
+_PIPE_WIDTH = 10_000  # what is read by a program, or kept in a file, is not wrapped
+
+
+class _Trimmed:
+    """A stream that is no terminal: cells are not filled with spaces up to the end of a line."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._stream.write(re.sub(r" +(?=\n|$)", "", text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def console(stderr: bool = False) -> Console:
+    """As wide as the terminal. Elsewhere as wide as what is shown, or as COLUMNS says."""
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, width=None if stream.isatty() else _PIPE_WIDTH, highlight=False)
+    if stream.isatty():
+        return Console(stderr=stderr, highlight=False)
+    width = None if os.environ.get("COLUMNS", "").isdigit() else _PIPE_WIDTH
+    return Console(file=cast("IO[str]", _Trimmed(stream)), width=width, highlight=False)
 
 
 def table(*columns: str) -> Table:
     made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for column in columns:
         made.add_column(column, overflow="fold")
+    return made
+
+
+def rows_of(rows: Iterable[Sequence[str]]) -> Table:
+    """A table without a header, for things with a name: what is too long goes on below itself."""
+    made = Table.grid(padding=(0, 2, 0, 0))
+    for row in rows:
+        made.add_row(*row)
     return made
 
 
@@ -42,17 +71,24 @@ def size(count: float) -> str:
     return f"{count:.2f} GiB"
 
 
+def _progress(*columns: ProgressColumn) -> Progress:
+    """Shown on a terminal only: elsewhere it would be an empty line among the messages."""
+    out = console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        *columns,
+        console=out,
+        transient=True,
+        disable=not out.is_terminal,
+    )
+
+
 @contextmanager
 def loading(what: str = "loading weights") -> Iterator[Callable[[int, int], None]]:
     """A progress bar for weights, on standard error."""
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-        console=console(stderr=True),
-        transient=True,
-    ) as progress:
+    columns = (DownloadColumn(binary_units=True), TransferSpeedColumn())
+    with _progress(*columns) as progress:
         task: Any = None
 
         def tell(done: int, total: int) -> None:
@@ -69,14 +105,7 @@ def loading(what: str = "loading weights") -> Iterator[Callable[[int, int], None
 @contextmanager
 def steps(what: str) -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar for many small things, on standard error: (name of this one, done, all)."""
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[name]}"),
-        console=console(stderr=True),
-        transient=True,
-    ) as progress:
+    with _progress(MofNCompleteColumn(), TextColumn("{task.fields[name]}")) as progress:
         task = progress.add_task(what, total=None, name="")
 
         def tell(name: str, done: int, total: int) -> None:

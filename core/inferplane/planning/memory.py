@@ -46,6 +46,9 @@ def kv_budget(
     else:
         room, source = _room(effective, memory, weight_bytes + workspace)
         pages = share(groups, demand, room)
+        if _enough(groups, pages, demand):
+            requests = effective["max_num_seqs"]
+            source = f"all that --max-num-seqs {requests} can use ({source} holds more)"
     most = capacity(groups, pages)
     tokens = most if most is not None else min(held(groups, pages))
     if tokens < 2:
@@ -63,6 +66,12 @@ def kv_budget(
         _length(effective, most),
         source,
     )
+
+
+def _enough(groups: Sequence[KVGroup], pages: Sequence[int], demand: Demand) -> bool:
+    """Whether a page more would be of no use, however much memory is left."""
+    most = capacity(groups, pages)
+    return most is not None and demand.tokens - most < max(g.page_size for g in groups)
 
 
 def _demand(effective: Effective) -> Demand:

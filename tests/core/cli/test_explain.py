@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-pytestmark = pytest.mark.ci(platforms=["cpu"], suite="server", est_seconds=6)
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="server", est_seconds=11)
 
 
 def test_the_plan_as_json(run):
@@ -86,6 +86,47 @@ def test_settings_tell_variable_and_file(run, tmp_path):
     settings = json.loads(done.stdout)["settings"]
     assert settings["max_num_seqs"] == {"value": 8, "source": "environment"}
     assert settings["page_size"] == {"value": 32, "source": str(file)}
+
+
+def sections(text: str) -> list[list[str]]:
+    return [part.splitlines() for part in text.split("\n\n")]
+
+
+def test_a_narrow_terminal_has_the_reasons_below_the_kernels(run):
+    done = run("explain", "tiny-arithmetic", "--device", "cpu", COLUMNS="80")
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    _, _, kernels, reasons, settings = sections(done.stdout)
+    assert kernels[0].split() == ["op", "request", "sites", "kernel", "verified"]
+    assert any("cpu.native_attention_input" in line for line in kernels)
+    assert reasons[0] == "why not the others"
+    linear = "reference.linear: lower priority than cpu.native_linear"
+    assert sum(linear in line for line in reasons) == 1
+    assert settings[0].split()[:3] == ["settings", "dtype", "bf16"]
+
+
+def test_reasons_are_told_once_an_op_in_a_pipe(run):
+    done = run("explain", "tiny-arithmetic", "--device", "cpu")
+    assert done.stdout.count("reference.linear: lower priority than cpu.native_linear") == 1
+    assert "as for bf16 256x512" in done.stdout
+    assert not any(line.endswith(" ") for line in done.stdout.splitlines())
+
+
+def test_settings_at_their_defaults_are_only_counted(run):
+    flags = ["--device", "cpu", "--max-num-seqs", "8", "--plugins", "cpu,reference"]
+    settings = sections(run("explain", "tiny-arithmetic", *flags).stdout)[-1]
+    shown = {words[0]: words[1:] for words in (line.split() for line in settings)}
+    assert shown["max_num_seqs"] == ["8", "flag"]
+    assert shown["max_model_len"] == ["1024", "checkpoint"]
+    assert "restart_limit" not in shown and "device" not in shown
+    assert settings[0].split() == ["settings", "plugins", "cpu,", "reference", "flag"]
+    assert " ".join(settings[-1].split()).endswith(" more default; --json has all of them")
+
+
+def test_a_cache_that_holds_all_requests_says_so(run):
+    few = run("explain", "tiny-arithmetic", "--device", "cpu", "--max-num-seqs", "8").stdout
+    assert "16,384 tokens: all that --max-num-seqs 8 can use" in few
+    given = run("explain", "tiny-arithmetic", "--device", "cpu", "--kv-memory", "1000000").stdout
+    assert "tokens: kv-memory" in given
 
 
 def test_devices_as_json(run):

@@ -71,6 +71,13 @@ def test_the_share_of_memory_without_weights_is_used():
     assert used <= 2 * GiB - found.workspace < used + group().page_bytes
 
 
+def test_more_than_all_requests_can_use_is_not_taken_and_the_source_says_so():
+    found = budget(max_model_len=100)
+    assert found.tokens == 4 * 100 * 2  # with a prefix tree twice that
+    assert found.source == "all that --max-num-seqs 4 can use (50% of 4.0 GiB holds more)"
+    assert budget().source == "50% of 4.0 GiB"
+
+
 def test_weights_take_memory_from_kv():
     assert budget(weights=GiB).tokens == pytest.approx(budget().tokens - GiB / 256, abs=16)
 
