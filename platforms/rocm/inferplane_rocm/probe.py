@@ -33,8 +33,7 @@ def probe(kfd: Path = Path("/dev/kfd")) -> Probe:
             f"{_INSTALL}; for NVIDIA GPUs, pip install inferplane-cuda and --device cuda",
         )
     if "hip" not in build:
-        works = kfd.exists()
-        remedy = _INSTALL if works else f"where there is a GPU, install amdgpu; then {_INSTALL}"
+        remedy = ("" if kfd.exists() else "where there is a GPU, install amdgpu; then ") + _INSTALL
         return Probe.missing(f"torch {version} has no HIP; {driver_state(kfd)}", remedy)
     if not kfd.exists():
         return Probe.missing(
