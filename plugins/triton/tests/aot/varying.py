@@ -1,5 +1,5 @@
-"""Numbers that change from step to step must not be what a kernel is compiled for: a new one that is
-1, or divides by 16 where the last did not, would stop a running server for a second.
+"""Numbers that change from step to step must not be what a kernel is compiled for: a new one that
+is 1, or divides by 16 where the last did not, would stop a running server for a second.
 
 Prints the names of those that are, as JSON: {kernel: [names]}. Not in the interpreter.
 """
