@@ -53,7 +53,7 @@ class Settings(BaseSettings):
     fuse_shared_experts: bool = Field(
         False, description="compute shared experts with the others, in one grouped kernel"
     )
-    load_format: Literal["auto", "dummy"] = Field("auto", description="dummy: random weights")
+    load_format: Literal["auto", "dummy"] = Field("auto", description="weights; dummy are random")
     threads: int | None = Field(
         None, ge=1, description="CPU threads; default: this machine's cores"
     )
@@ -94,13 +94,15 @@ class Settings(BaseSettings):
     restart_backoff_most_s: float = Field(30.0, ge=0, description="the longest such wait")
 
     # server
-    host: str = "127.0.0.1"
-    port: int = Field(8000, ge=0, le=65535)
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0: a free one")
     api_key: str | None = Field(None, repr=False, description="clients must send this key")
     drain_timeout: float = Field(
         30.0, ge=0, description="seconds that SIGTERM lets requests finish"
     )
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least level of what is logged"
+    )
 
     skip_tokenizer_init: bool = Field(False, description="token ids in, token ids out")
 

@@ -145,13 +145,13 @@ def run(
 
 @app.command("durations")
 def durations_(
-    more: list[Path] = typer.Argument(None, metavar="[FILE]...", help="More durations files."),
+    more: list[Path] = typer.Argument(None, metavar="FILE", help="More durations files."),
     first: list[Path] = typer.Option([], "--from", help="Durations files, as run writes them."),
     write: bool = typer.Option(False, "--write", help="Edit the sources."),
     as_json: bool = JSON,
     root: Path = ROOT,
 ) -> None:
-    """Propose new estimates where measurements are far from them: a diff, or --write."""
+    """Propose new estimates where measurements are far off. Shows a diff, or has --write."""
     from inferplane.errors import UserError
 
     from . import rewrite
@@ -189,7 +189,7 @@ def matrix_(
     as_json: bool = JSON,
     root: Path = ROOT,
 ) -> None:
-    """Print a GitHub Actions matrix for every platform that is installed or declared."""
+    """Print a GitHub Actions matrix. It has every platform that is installed or declared."""
     from .matrix import ALL, NONE, check_size, matrix, with_runners
     from .registry import load
     from .tables import matrix_table

@@ -17,7 +17,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 @with_settings(*ENGINE)
 def bench(
-    model: str = typer.Argument(..., help="Folder, bundled name or hub name."),
+    model: str = typer.Argument(..., metavar="MODEL", help="Folder, bundled name or hub name."),
     requests: int = typer.Option(16, "--requests", min=1, help="Requests that arrive at once."),
     prompt_tokens: int = typer.Option(128, "--prompt-tokens", min=1),
     output_tokens: int = typer.Option(64, "--output-tokens", min=1),

@@ -110,8 +110,9 @@ def _show(
 
     out = console()
     versions = about["versions"]
+    how = "answers only" if about["level"] == "V0" else about["execution"]
     out.print(
-        f"[bold]{about['platform']}[/]  {about['device']} ({about['execution']}), inferplane "
+        f"[bold]{about['platform']}[/]  {about['device']} ({how}), inferplane "
         f"{versions['inferplane']}, contract {versions['contract']}, torch {versions['torch']}\n"
     )
     shown = table("op", "kernel", "level", "passed", "refused", "failed", "largest error")

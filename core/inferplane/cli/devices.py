@@ -26,9 +26,12 @@ def devices(
 
         print(json.dumps(rows, indent=2))
         return
-    from .show import console, size, table
+    from rich.markup import escape
+
+    from .show import console, rows_of, size, table
 
     shown = table("platform", "package", "contract", "devices", "state")
+    missing: list[tuple[str, str]] = []
     for row in rows:
         names = "\n".join(
             f"{d['index']}: {d['name']}, {size(d['memory_bytes'])}" for d in row["devices"]
@@ -36,12 +39,19 @@ def devices(
         package = f"{row['distribution']} {row['version']}"
         kind = row["name"] if row["kind"] != "feature" else f"{row['name']} (kernels)"
         shown.add_row(kind, package, row["contract"] or "?", names or "–", row["state"])
+        if row["reason"]:
+            remedy = f"\nremedy: {row['remedy']}" if row["remedy"] else ""
+            missing.append((row["name"], escape(row["reason"] + remedy)))
     out = console()
     out.print(shown)
-    out.print("\n--device auto takes the available platform with the highest score.")
+    out.print()
+    if missing:
+        out.print(rows_of(missing))
+        out.print()
+    out.print("--device auto takes the available platform with the highest score.")
     for plugin in plugins:
         for warning in plugin.warnings:
-            out.print(f"warning: {plugin.label}: {warning}")
+            out.print(f"warning: {plugin.label}: {warning}", markup=False)
         if verbose and plugin.traceback:
             out.print(f"\n{plugin.label}:", style="bold")
             out.print(plugin.traceback, markup=False)
@@ -59,7 +69,9 @@ def describe(plugin: Any) -> dict[str, Any]:
         "version": plugin.version,
         "contract": ".".join(map(str, spec.api)) if spec else "",
         "devices": [],
-        "state": str(plugin.error) if plugin.error else "ready",
+        "state": "cannot be used" if plugin.error else "ready",
+        "reason": str(plugin.error or ""),
+        "remedy": "",
         "usable": plugin.ready,
     }
     if plugin.ready and plugin.platform:
@@ -77,8 +89,6 @@ def describe(plugin: Any) -> dict[str, Any]:
             for d in found.devices
         ]
         if not found.available:
-            row["usable"] = False
-            row["state"] = f"no device: {found.reason}"
-            if found.remedy:
-                row["state"] += f"; remedy: {found.remedy}"
+            row |= {"usable": False, "state": "no device"}
+            row |= {"reason": found.reason, "remedy": found.remedy}
     return row

@@ -20,7 +20,7 @@ _SHOWN = ("model", "device", "target")  # settings that the first line tells
 @app.command()
 @with_settings(*ENGINE)
 def explain(
-    model_name: str | None = typer.Argument(None, metavar="[MODEL]", help="Folder or name."),
+    model_name: str | None = typer.Argument(None, metavar="MODEL", help="Folder or name."),
     model: str | None = typer.Option(None, "--model", help="The same as MODEL."),
     target: str | None = typer.Option(None, "--target", help="Plan for this device profile."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),

@@ -17,8 +17,10 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 @with_settings(*ENGINE)
 def generate(
-    model: str = typer.Argument(..., help="Folder, bundled name or hub name."),
-    prompt: str | None = typer.Argument(None, help="The prompt; - reads standard input."),
+    model: str = typer.Argument(..., metavar="MODEL", help="Folder, bundled name or hub name."),
+    prompt: str | None = typer.Argument(
+        None, metavar="PROMPT", help="The prompt; - reads standard input."
+    ),
     file: Path | None = typer.Option(None, "--file", help="A prompt a line; answers all at once."),
     chat: bool = typer.Option(False, "--chat", help="Use the model's chat template."),
     max_tokens: int = typer.Option(256, "--max-tokens", help="Tokens to generate at most."),

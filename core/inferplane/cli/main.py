@@ -19,11 +19,11 @@ COMMANDS = {
     "serve": "Serve a model through the OpenAI API.",
     "generate": "Answer one prompt, or a file of prompts, in the terminal.",
     "devices": "Show the platforms that are installed, and their devices.",
-    "explain": "Show what would run a model on a device, and why. Needs no device.",
+    "explain": "Show what would run a model on a device, and why.",
     "bench": "Measure offline throughput and latency.",
     "eval": "Measure a model's accuracy.",
     "quantize": "Write a checkpoint with quantized weights.",
-    "tune": "Measure configurations of kernels on a device, and keep the best.",
+    "tune": "Measure how kernels are best configured on a device.",
     "conformance": "Check a platform's kernels against the reference.",
     "plugin": "Start a plugin, see what one offers, and check it.",
 }

@@ -18,10 +18,12 @@ _JSON = typer.Option(False, "--json", help="Print JSON.")
 
 @app.command("new")
 def new(
-    name: str = typer.Argument(..., help="Short name of the platform: what --device will take."),
+    name: str = typer.Argument(
+        ..., metavar="NAME", help="Short name of the platform: what --device will take."
+    ),
     folder: str = typer.Option(".", "--folder", help="Where to put inferplane-NAME."),
 ) -> None:
-    """Write a package with a platform that works at once, to be changed step by step."""
+    """Write a package that works at once. It is to be changed step by step."""
     from pathlib import Path
 
     from inferplane.authoring.scaffold import create
@@ -63,7 +65,9 @@ def list_plugins(as_json: bool = _JSON) -> None:
 
 
 @app.command("show")
-def show(name: str = typer.Argument(..., help="Name."), as_json: bool = _JSON) -> None:
+def show(
+    name: str = typer.Argument(..., metavar="NAME", help="Name."), as_json: bool = _JSON
+) -> None:
     """Show the hooks, candidates and profiles of one plugin."""
     from inferplane.authoring.check import named
     from inferplane.authoring.describe import details
@@ -77,7 +81,9 @@ def show(name: str = typer.Argument(..., help="Name."), as_json: bool = _JSON) -
 
 
 @app.command("check")
-def check(name: str = typer.Argument(..., help="Name."), as_json: bool = _JSON) -> None:
+def check(
+    name: str = typer.Argument(..., metavar="NAME", help="Name."), as_json: bool = _JSON
+) -> None:
     """Look for mistakes in an installed plugin. Exits 1 if there is an error."""
     from inferplane.authoring.check import check as run
 
@@ -112,12 +118,12 @@ def check(name: str = typer.Argument(..., help="Name."), as_json: bool = _JSON) 
 
 @app.command("diff")
 def diff(
-    old: str | None = typer.Argument(None, metavar="[OLD]", help="Contract version, such as 0.1."),
-    new: str | None = typer.Argument(None, metavar="[NEW]", help="Default: this core's."),
+    old: str | None = typer.Argument(None, metavar="OLD", help="Contract version, such as 0.1."),
+    new: str | None = typer.Argument(None, metavar="NEW", help="Default: this core's."),
     plugin: str | None = typer.Option(None, "--plugin", help="Only what touches this plugin."),
     as_json: bool = _JSON,
 ) -> None:
-    """Show what changed between two versions of the contract, and whom it breaks."""
+    """Show what changed between two versions of the contract. Says whom it breaks."""
     from inferplane.authoring.check import named
     from inferplane.authoring.difference import difference
 

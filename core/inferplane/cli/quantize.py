@@ -19,7 +19,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 @app.command()
 def quantize(
-    model: str = typer.Argument(..., help="Folder, bundled name or hub name; not quantized yet."),
+    model: str = typer.Argument(
+        ..., metavar="MODEL", help="Folder, bundled name or hub name; not quantized yet."
+    ),
     scheme: str = typer.Option(
         ..., "--scheme", help="int8, int4, w4a8, fp8, fp8-block, mxfp8 or mxfp4."
     ),

@@ -14,7 +14,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 @app.command()
 @with_settings(*ENGINE, *SERVER)
 def serve(
-    model: str = typer.Argument(..., help="Folder, bundled name or hub name."),
+    model: str = typer.Argument(..., metavar="MODEL", help="Folder, bundled name or hub name."),
     flags: Any = None,
     config: Any = None,
 ) -> None:

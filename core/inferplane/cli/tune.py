@@ -28,7 +28,7 @@ _SETTINGS = (
 @app.command()
 @with_settings(*_SETTINGS)
 def tune(
-    area: str = typer.Argument("", help="moe: the same as --op moe.experts."),
+    area: str = typer.Argument("", metavar="AREA", help="moe: the same as --op moe.experts."),
     model: str = typer.Option(..., "--model", help="Its requests are measured; no weights."),
     op: str = typer.Option("", "--op", help="Only this op."),
     out: str | None = typer.Option(

@@ -47,6 +47,13 @@ def test_answers_need_no_device_and_no_torch(run, tmp_path):
     assert {row["level"] for row in json.loads(done.stdout)["results"]} == {"V0"}
 
 
+def test_a_plan_is_not_shown_as_a_device(run):
+    flags = ("--device", "cpu", "--target", "laptop", "--level", "V0", "--op", "sample")
+    done = run("conformance", *flags)
+    assert "(answers only)" in done.stdout.splitlines()[0]
+    assert done.stderr == ""  # no empty progress bar
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

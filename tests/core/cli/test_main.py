@@ -18,6 +18,12 @@ def test_help_lists_every_command(run):
     assert all(command in done.stdout for command in COMMANDS)
 
 
+@pytest.mark.parametrize("group", [(), ("plugin",)])
+def test_what_a_command_does_is_told_in_whole_sentences(run, group):
+    done = run(*group, "--help", COLUMNS="80")
+    assert "..." not in done.stdout.partition("Commands:")[2]
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(run, command):
     done = run(command, "--help")

@@ -1,0 +1,38 @@
+"""`inferplane devices`."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+from tests.fakes.packages import install_broken
+
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="server", est_seconds=3)
+
+
+def test_devices_as_json(run):
+    rows = {row["name"]: row for row in json.loads(run("devices", "--json").stdout)}
+    assert rows["cpu"]["usable"] is True
+    assert rows["cpu"]["devices"][0]["memory_bytes"] > 0
+    assert rows["reference"]["kind"] == "feature"
+
+
+def test_no_colour_codes_in_a_pipe(run):
+    assert "\x1b[" not in run("devices", NO_COLOR="1").stdout
+
+
+def test_what_cannot_be_used_is_told_below_the_table(run, tmp_path):
+    site = str(install_broken(tmp_path, "import_error"))
+    path = os.pathsep.join(filter(None, [site, os.environ.get("PYTHONPATH")]))
+    done = run("devices", PYTHONPATH=path, COLUMNS="80")
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    table, reasons = done.stdout.split("\n\n")[:2]
+    (row,) = [line for line in table.splitlines() if line.startswith("broken")]
+    assert row.endswith("cannot be used")
+    assert "libbroken" in reasons
+    plugins = json.loads(run("devices", "--json", PYTHONPATH=path).stdout)
+    rows = {row["name"]: row for row in plugins}
+    assert rows["broken"]["usable"] is False
+    assert "libbroken" in rows["broken"]["reason"]
+    assert rows["cpu"]["reason"] == ""
