@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from .ceilings import ceilings
@@ -14,25 +15,109 @@ DECODE_WANTED, PREFILL_WANTED = 0.85, 0.60
 
 
 def run_decode(job: Job) -> None:
-    top = ceilings(job)["copy"]
-    for rows, context in job.shapes.decode:
-        name = f"decode of {rows} at {context}"
-        share = _measure(job, name, rows, context, 1, _bytes_of, top)
-        if (rows, context) == job.shapes.decode[0]:
-            _verdict(job, f"{name}, of the copy bandwidth", share, DECODE_WANTED)
+    sizes = [Size(f"decode of {b} at {s}", b, s, 1) for b, s in job.shapes.decode]
+    _run(job, sizes, _bytes_of, ceilings(job)["copy"], DECODE_WANTED, "of the copy bandwidth")
 
 
 def run_prefill(job: Job) -> None:
-    top = ceilings(job)["matmul"]
-    for tokens in job.shapes.prefill:
-        name = f"prefill of {tokens}"
-        share = _measure(job, name, 1, tokens, tokens, _operations_of, top)
-        if tokens == job.shapes.prefill[0]:
-            _verdict(job, f"{name}, of the matmul rate", share, PREFILL_WANTED)
+    sizes = [Size(f"prefill of {t}", 1, t, t) for t in job.shapes.prefill]
+    _run(job, sizes, _operations_of, ceilings(job)["matmul"], PREFILL_WANTED, "of the matmul rate")
 
 
-def _verdict(job: Job, what: str, share: float, wanted: float) -> None:
-    job.check(what, f">= {wanted:.0%}", f"{share:.1%}", share >= wanted)
+@dataclass(frozen=True)
+class Size:
+    """rows of `context` tokens, of which `new` are new."""
+
+    name: str
+    rows: int
+    context: int
+    new: int
+
+
+@dataclass
+class Bench:
+    """One size on the device. work: bytes or operations of a call; top: the most a second."""
+
+    job: Job
+    size: Size
+    plan: Any
+    device: Any
+    batch: Batch
+    work: int
+    top: float
+
+    @classmethod
+    def open(cls, job: Job, size: Size, work_of: Callable[[Batch], int], top: float) -> Bench:
+        plan = job.plan()
+        device = plan.catalog.device()
+        device.activate()
+        batch = draw(job, device, request_of(plan), size.rows, size.context, size.new)
+        return cls(job, size, plan, device, batch, work_of(batch), top)
+
+    def graph(self, capture: str = "all") -> Any:
+        """Prompts take so long that launches do not count."""
+        return graphs_of(self.plan) if self.size.new == 1 and capture != "none" else None
+
+    def figure(self, who: str, calls: list[Any], graph: Any, **more: Any) -> float:
+        """Gives the share of the ceiling."""
+        clock = Clock(self.device)
+        found = spread(clock.times(calls, self.job.shapes.seconds, graph))
+        share = self.work / found["median"] / self.top
+        kind = {"timed_by": clock.source, "graph": graph is not None, "sets": self.batch.sets}
+        self.job.figure(
+            f"{self.size.name}: {who}",
+            share=share,
+            work=self.work,
+            seconds=found,
+            **kind,
+            **more,
+        )
+        return share
+
+    def not_run(self, who: str, why: str) -> None:
+        self.job.figure(f"{self.size.name}: {who}", not_run=why)
+
+    def kernel(self, candidate: Any) -> float:
+        """Checks, then times."""
+        paged = Paged(candidate, self.batch, self.device)
+        error = paged.error()
+        page = self.batch.request.page_size
+        graph = self.graph(candidate.capture)
+        return self.figure(candidate.name, paged.calls, graph, error=error, page=page)
+
+
+def _run(
+    job: Job,
+    sizes: Sequence[Size],
+    work_of: Callable[[Batch], int],
+    top: float,
+    wanted: float,
+    of: str,
+) -> None:
+    """Ours and torch's in every size; then the other kernels, which may have much to compile."""
+    import torch
+
+    with torch.inference_mode():
+        for size in sizes:
+            bench = Bench.open(job, size, work_of, top)
+            request = bench.batch.request
+            share = bench.kernel(ours(bench.plan, request, bench.batch.tokens))
+            if size is sizes[0]:
+                what = f"{size.name}, {of}"
+                job.check(what, f">= {wanted:.0%}", f"{share:.1%}", share >= wanted)
+            _beside(bench)
+        for size in sizes:
+            bench = Bench.open(job, size, work_of, top)
+            request = bench.batch.request
+            taken = ours(bench.plan, request, bench.batch.tokens)
+            for other, candidate, why in others(bench.plan, request, taken):
+                if candidate is None:
+                    bench.not_run(other, why)
+                    continue
+                try:
+                    bench.kernel(candidate)
+                except Exception as error:  # whatever it raises is told, and stops nothing
+                    bench.not_run(other, _told(error))
 
 
 def _bytes_of(batch: Batch) -> int:
@@ -49,69 +134,9 @@ def _operations_of(batch: Batch) -> int:
     return 4 * batch.tokens**2 // 2 * r.heads * r.head_dim
 
 
-def _measure(
-    job: Job,
-    name: str,
-    rows: int,
-    context: int,
-    new: int,
-    work_of: Callable[[Batch], int],
-    top: float,
-) -> float:
-    """Figures of every kernel for one size. Gives our share of the ceiling."""
-    import torch
-
-    plan = job.plan()
-    device = plan.catalog.device()
-    device.activate()
-    request = request_of(plan)
-    clock = Clock(device)
-    graph = graphs_of(plan) if new == 1 else None
-    with torch.inference_mode():
-        batch = draw(job, device, request, rows, context, new)
-        taken = ours(plan, request, batch.tokens)
-        work = work_of(batch)
-
-        def figure(who: str, calls: list[Any], graph: Any, **more: Any) -> float:
-            found = spread(clock.times(calls, job.shapes.seconds, graph))
-            share = work / found["median"] / top
-            kind = {"timed_by": clock.source, "graph": graph is not None, "sets": batch.sets}
-            job.figure(f"{name}: {who}", share=share, work=work, seconds=found, **kind, **more)
-            return share
-
-        paged = Paged(taken, batch, device)
-        error = paged.error()
-        graph = graph if taken.capture != "none" else None
-        share = figure(taken.name, paged.calls, graph, error=error, page=request.page_size)
-        del paged
-        _beside(job, name, figure, batch, device, graph)
-        for other, candidate, why in others(plan, request, taken):
-            if candidate is None:
-                job.figure(f"{name}: {other}", not_run=why)
-                continue
-            _other(job, name, figure, batch, device, candidate, graph)
-    return share
-
-
-def _other(
-    job: Job, name: str, figure: Any, batch: Batch, device: Any, candidate: Any, graph: Any
-) -> None:
-    """Another kernel of this device. Whatever it raises is told, and stops nothing."""
-    try:
-        paged = Paged(candidate, batch, device)
-        error = paged.error()
-        figure(
-            candidate.name,
-            paged.calls,
-            graph if candidate.capture != "none" else None,
-            error=error,
-        )
-    except Exception as error:
-        job.figure(f"{name}: {candidate.name}", not_run=_told(error))
-
-
-def _beside(job: Job, name: str, figure: Any, batch: Batch, device: Any, graph: Any) -> None:
+def _beside(bench: Bench) -> None:
     """torch's scaled_dot_product_attention over dense keys and values, grouped heads."""
+    batch = bench.batch
     dense = [dense_of(batch, at) for at in range(batch.sets)]
     for backend in ("FLASH_ATTENTION", "CUDNN_ATTENTION", ""):
         who = f"torch {backend.lower() or 'sdpa'}"
@@ -121,11 +146,11 @@ def _beside(job: Job, name: str, figure: Any, batch: Batch, device: Any, graph: 
             if not error <= RIGHT:
                 raise NotRun(f"its results are wrong: the relative error is {error:.2g}")
             try:
-                figure(who, calls, graph, error=error)
+                bench.figure(who, calls, bench.graph(), error=error)
             except RuntimeError as reason:  # it cannot be captured
-                figure(who, calls, None, error=error, without_graph=_told(reason))
+                bench.figure(who, calls, None, error=error, without_graph=_told(reason))
         except Exception as error:
-            job.figure(f"{name}: {who}", not_run=_told(error))
+            bench.not_run(who, _told(error))
 
 
 def _sdpa(backend: str, q: Any, k: Any, v: Any, causal: bool) -> Callable[[], Any]:

@@ -43,6 +43,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--small", action="store_true", help="tiny sizes: a trial, no figures")
     parser.add_argument("--kernel", action="append", default=[], help="OP=NAME, a pin")
     parser.add_argument("--draws", type=int, help="drawn cases of each kernel in the kit")
+    parser.add_argument("--note", default="", help="kept with the figures: the driver's version")
     parser.add_argument("--json", action="store_true", help="print summary.json, not tables")
     parser.add_argument("--part", choices=list(BY_NAME), help=argparse.SUPPRESS)
     parser.add_argument("--seconds", type=float, default=3600.0, help=argparse.SUPPRESS)
@@ -72,7 +73,7 @@ def main(arguments: list[str]) -> int:
             continue
         print(f"{part.name}: {part.about}, up to {seconds:.0f} s", file=sys.stderr, flush=True)
         run_apart(args, part, seconds, command)
-    document = summary(parts, args.out.resolve(), command)
+    document = summary(parts, args.out.resolve(), command, args.note)
     if args.json:
         print(json.dumps(document, indent=1))
     else:

@@ -20,10 +20,10 @@ _MAIN = (
 )
 
 
-def summary(parts: Sequence[Part], out: Path, command: str) -> dict[str, Any]:
+def summary(parts: Sequence[Part], out: Path, command: str, note: str = "") -> dict[str, Any]:
     """Every part's document, written to `summary.json` too."""
     found = {part.name: read(out / f"{part.name}.json") for part in parts}
-    document = {"command": command, "parts": {k: v for k, v in found.items() if v}}
+    document = {"command": command, "note": note, "parts": {k: v for k, v in found.items() if v}}
     save(out / "summary.json", document)
     return document
 
