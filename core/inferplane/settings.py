@@ -66,7 +66,9 @@ class Settings(BaseSettings):
     )
     kv_memory: int | None = Field(None, ge=1, description="bytes for KV; default: from memory")
     max_model_len: int | None = Field(None, ge=1, description="most tokens of a request")
-    max_num_seqs: int = Field(64, ge=1, le=65536, description="most requests that run at once")
+    max_num_seqs: int | None = Field(
+        None, ge=1, le=65536, description="most requests that run at once"
+    )
     max_num_batched_tokens: int | None = Field(None, ge=1, description="most tokens of a step")
     enable_prefix_caching: bool = Field(True, description="reuse KV of equal prefixes")
     policy: Policy = Field("fcfs", description="which waiting request runs next")

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from inferplane.errors import UserError
-from inferplane.spec import DTYPE_BITS, DeviceProps, SettingProposal
+from inferplane.spec import DTYPE_BITS, DeviceProps, GiB, SettingProposal
 
-_DEFAULT_BATCHED_TOKENS = 2048
+_SEQS, _TOKENS = 64, 2048
+# where work is queued behind the host, and memory allows: more requests share each reading of the
+# weights, and fewer, larger steps compute prompts
+_LARGE, _LARGE_SEQS, _LARGE_TOKENS = 40 * GiB, 256, 8192
 _FALLBACK_ORDER = ("bf16", "fp16", "fp32")
 
 
@@ -61,7 +64,7 @@ def resolve(
         events = "events" in props.capabilities
         source = "the device has events" if events else "the device has no events"
         effective = effective.with_value("overlap", events, source)
-    effective = _step_size(effective, sources)
+    effective = _step_size(effective, sources, props)
     length = effective["max_model_len"]
     if length is None:
         return effective.with_value("max_model_len", max_positions, "checkpoint")
@@ -72,13 +75,19 @@ def resolve(
     return effective
 
 
-def _step_size(effective: Effective, sources: Mapping[str, str]) -> Effective:
+def _step_size(effective: Effective, sources: Mapping[str, str], props: DeviceProps) -> Effective:
     """Every running request must have room for a token in a step. What the user did not give
-    follows what they gave."""
+    follows what they gave, and the device."""
     tokens, seqs = effective["max_num_batched_tokens"], effective["max_num_seqs"]
+    large = "events" in props.capabilities and props.memory_bytes >= _LARGE
+    source = f"{props.memory_bytes / GiB:.0f} GiB of device memory" if large else "default"
+    if seqs is None:
+        seqs = _LARGE_SEQS if large else _SEQS
+        seqs = seqs if tokens is None else min(seqs, tokens)
+        effective = effective.with_value("max_num_seqs", seqs, source)
     if tokens is None:
-        tokens = max(_DEFAULT_BATCHED_TOKENS, seqs)
-        return effective.with_value("max_num_batched_tokens", tokens, "default")
+        tokens = max(_LARGE_TOKENS if large else _TOKENS, seqs)
+        return effective.with_value("max_num_batched_tokens", tokens, source)
     if tokens >= seqs:
         return effective
     if "max_num_batched_tokens" not in sources:

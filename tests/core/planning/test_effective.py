@@ -10,14 +10,14 @@ from tests.fakes.plugins import PROPS
 
 from inferplane.errors import UserError
 from inferplane.planning.effective import Effective, resolve
-from inferplane.spec import SettingProposal
+from inferplane.spec import GiB, SettingProposal
 
 pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=2)
 
 GIVEN = {
     "dtype": None,
     "kv_dtype": None,
-    "max_num_seqs": 64,
+    "max_num_seqs": None,
     "max_num_batched_tokens": None,
     "max_model_len": None,
     "memory_fraction": 0.9,
@@ -104,6 +104,30 @@ class TestBatchedTokens:
     def test_of_a_user_are_kept(self):
         found = effective({"max_num_batched_tokens": 8})
         assert found["max_num_batched_tokens"] == 8
+
+
+class TestRequestsAtOnce:
+    LARGE = replace(PROPS, capabilities=frozenset({"events"}), memory_bytes=80 * GiB)
+
+    def test_have_a_default(self):
+        assert effective()["max_num_seqs"] == 64
+
+    def test_are_more_where_a_device_with_a_queue_has_the_memory(self):
+        found = effective(props=self.LARGE)
+        assert (found["max_num_seqs"], found["max_num_batched_tokens"]) == (256, 8192)
+        assert found.values["max_num_seqs"].source == "80 GiB of device memory"
+
+    @pytest.mark.parametrize("changes", [{"memory_bytes": 24 * GiB}, {"capabilities": frozenset()}])
+    def test_are_no_more_elsewhere(self, changes):
+        found = effective(props=replace(self.LARGE, **changes))
+        assert (found["max_num_seqs"], found["max_num_batched_tokens"]) == (64, 2048)
+
+    def test_follow_the_tokens_of_a_user(self):
+        found = effective({"max_num_batched_tokens": 100}, props=self.LARGE)
+        assert (found["max_num_seqs"], found["max_num_batched_tokens"]) == (100, 100)
+
+    def test_of_a_user_are_kept(self):
+        assert effective({"max_num_seqs": 7}, props=self.LARGE)["max_num_seqs"] == 7
 
 
 class TestOverlap:
