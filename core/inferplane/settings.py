@@ -42,6 +42,11 @@ class Settings(BaseSettings):
         (), description="OP=NAME to use a kernel, OP!=NAME to forbid one"
     )
     strict: bool = Field(False, description="refuse reference kernels")
+    tuning: str | None = Field(
+        None,
+        description="kernels that `inferplane tune --compare` measured; default: its own file; "
+        "none: no file",
+    )
 
     # numbers
     dtype: str | None = Field(None, description="compute type; default: the checkpoint's")

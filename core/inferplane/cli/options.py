@@ -16,6 +16,7 @@ ENGINE = (
     "plugins",
     "kernel",
     "strict",
+    "tuning",
     "dtype",
     "kv_dtype",
     "quantization",

@@ -21,7 +21,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 _AREAS = {"moe": "moe.experts"}
 _SETTINGS = (
     *("revision", "device", "plugins", "kernel", "dtype", "kv_dtype", "quantization"),
-    *("fuse_shared_experts", "page_size"),
+    *("fuse_shared_experts", "page_size", "tuning", "max_num_seqs", "max_num_batched_tokens"),
 )
 
 
@@ -31,16 +31,21 @@ def tune(
     area: str = typer.Argument("", metavar="AREA", help="moe: the same as --op moe.experts."),
     model: str = typer.Option(..., "--model", help="Its requests are measured; no weights."),
     op: str = typer.Option("", "--op", help="Only this op."),
+    compare: bool = typer.Option(
+        False, "--compare", help="Measure all kernels that could serve, and prefer the fastest."
+    ),
     out: str | None = typer.Option(
-        None, "--out", help="Write here; default: where the kernel looks. Needs --op."
+        None, "--out", help="Write here; default: where the kernel looks. Needs --op or --compare."
     ),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
     flags: Any = None,
     config: Any = None,
 ) -> None:
-    """Measure the configurations of kernels on the device, and keep the best.
+    """Measure the configurations of kernels on the device, and keep the best; or, with --compare,
+    all kernels that could serve each request, and prefer the fastest from then on.
 
-    Kernels are those that a model would get here; --kernel OP=NAME measures another one.
+    Configurations are those of kernels that a model would get here; --kernel OP=NAME measures
+    another one.
     """
     import torch
 
@@ -55,10 +60,14 @@ def tune(
     if area and op not in ("", _AREAS[area]):
         raise UserError(f"tune {area} is --op {_AREAS[area]}, and --op {op} is given")
     op = _AREAS.get(area, op)
-    if out is not None and not op:
+    if out is not None and not op and not compare:
         raise UserError("--out names the file of one op: give --op with it")
     settings, sources = load_settings({**flags, "model": model, "load_format": "dummy"}, config)
     plan = make_plan(settings, sources)
+    versions = {"inferplane": __version__, "torch": torch.__version__}
+    if compare:
+        _compare(plan, op, out, versions, as_json)
+        return
     found = subjects(plan, op)
     if not found:
         raise UserError(_nothing(plan, op))
@@ -66,11 +75,60 @@ def tune(
     device.activate()
     with torch.inference_mode():
         results = _measure(found, device)
-    files = _write(results, out, {"inferplane": __version__, "torch": torch.__version__})
+    files = _write(results, out, versions)
     if as_json:
         print(json.dumps([_row(result) for result in results], indent=1))
     else:
         _show(results, files)
+
+
+def _compare(plan: Any, op: str, out: str | None, versions: dict[str, str], as_json: bool) -> None:
+    import torch
+
+    from inferplane.plugins.tuning import default_file
+
+    from .comparing import compare, contests, write
+    from .show import console, steps
+
+    found = contests(plan, op)
+    if not found:
+        which = f"requests of {op!r}" if op else "requests"
+        raise UserError(
+            f"no {which} that this model makes on {plan.catalog.props.name} could be served by "
+            "more than one kernel; inferplane explain shows why each is refused"
+        )
+    device = plan.catalog.device()
+    device.activate()
+    with torch.inference_mode(), steps("compare") as tell:
+        for at, contest in enumerate(found):
+            tell(f"{contest.request.op} {contest.request.describe()}", at, len(found))
+            compare(contest, plan, device)
+    path = Path(out) if out else default_file()
+    write(found, path, versions)
+    rows = [contest.entry() for contest in found]
+    if as_json:
+        print(json.dumps(rows, indent=1))
+        return
+    _show_places(rows)
+    console().print(f"wrote {path}", markup=False)
+
+
+def _show_places(rows: Sequence[dict[str, Any]]) -> None:
+    from .show import console, table
+
+    shown = table("op", "request", "kernel", "decode µs", "prefill µs", "relative")
+    for row in rows:
+        for place in row["kernels"]:
+            times = [f"{place['microseconds'][case]:.1f}" for case in ("decode", "prefill")]
+            shown.add_row(
+                row["op"], row["request"], place["kernel"], *times, f"{place['relative']:.2f}"
+            )
+    out = console()
+    out.print(shown)
+    for row in rows:
+        for failed in row["failed"]:
+            what = f"{row['op']} {row['request']}: {failed['kernel']} failed: {failed['reason']}"
+            out.print(what, markup=False)
 
 
 def _nothing(plan: Any, op: str) -> str:

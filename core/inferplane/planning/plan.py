@@ -21,6 +21,7 @@ from inferplane.plugins.discovery import Plugin, discover
 from inferplane.plugins.resolution import Choice, Pins, Resolution, Resolver
 from inferplane.plugins.selection import Selection, select
 from inferplane.plugins.site import Site
+from inferplane.plugins.tuning import load_tuning
 from inferplane.settings import Settings
 from inferplane.spec import (
     AttentionRequest,
@@ -110,7 +111,11 @@ def make_plan(
     )
     if settings.quantization is None:
         effective = effective.with_value("quantization", quantization.name, quantization.source)
-    resolver = Resolver(catalog.candidates, Pins.parse(settings.kernel), settings.strict)
+    tuning = load_tuning(settings.tuning)
+    if tuning.source and settings.tuning is None:
+        effective = effective.with_value("tuning", tuning.source, "inferplane tune --compare")
+    pins = Pins.parse(settings.kernel)
+    resolver = Resolver(catalog.candidates, pins, settings.strict, tuning)
     mesh = mesh or Mesh()
     effective = _choose_page_size(
         effective, catalog, resolver, mesh, model_class, config, quantization

@@ -12,13 +12,12 @@ from pathlib import Path
 import pytest
 from inferplane_cuda import libraries
 from inferplane_cuda.profiles import profile_of, rows
-from tests.fakes.paged import ask
 
+from inferplane.cli.comparing import compare, contests, write
 from inferplane.planning.plan import make_plan
 from inferplane.planning.report import report
-from inferplane.plugins.resolution import Resolver
-from inferplane.plugins.tuning import Tuning
 from inferplane.settings import Settings
+from inferplane.spec import Device
 
 pytestmark = pytest.mark.ci(platforms=["cpu"], suite="plugins", est_seconds=12)
 
@@ -27,7 +26,8 @@ MODELS = ("tiny-arithmetic", *(str(folder) for folder in sorted(CONFIGS.iterdir(
 
 
 def plan(model: str, target: str, **settings):
-    return make_plan(Settings(model=model, device="cuda", target=target, **settings))
+    given = {"model": model, "device": "cuda", "target": target, "tuning": "none"} | settings
+    return make_plan(Settings(**given))
 
 
 @pytest.mark.parametrize("target", rows())
@@ -94,16 +94,22 @@ def test_a_library_serves_where_it_is_pinned(monkeypatch):
     assert chosen == {"cuda.flashinfer"}
 
 
-def test_a_library_serves_where_it_was_measured_to_be_faster(monkeypatch):
-    versions(monkeypatch, **{"flashinfer-python": "0.7.2.post1"})
-    found = plan(MODELS[1], "h200")
-    request = ask(found.catalog.props)
-    key = (request.device.profile, request.op, request.describe())
-    measured = Tuning({key: ("cuda.flashinfer", "triton.attention")})
-    candidates = found.catalog.candidates
-    assert Resolver(candidates).choose(request).candidate.name == "triton.attention"
-    chosen = Resolver(candidates, tuning=measured).choose(request).candidate
-    assert chosen.name == "cuda.flashinfer"
+def test_a_library_serves_where_it_was_measured_to_be_faster(monkeypatch, libraries, tmp_path):
+    """Measured by `inferplane tune --compare`: the libraries are emulated, and Triton fails."""
+    versions(monkeypatch, **{"flashinfer-python": "0.7.2.post1", "flash_attn_3": "3.0.0"})
+    small = {"max_num_seqs": 2, "max_num_batched_tokens": 16, "max_model_len": 48}
+    measured = plan("tiny-arithmetic", "h200", **small)
+    (contest,) = contests(measured)
+    compare(contest, measured, Device("cpu", measured.catalog.props))
+    assert set(contest.microseconds) == {"cuda.flashinfer", "cuda.flash_attn_3"}
+    assert "drivers" in contest.failed["triton.attention"]
+    contest.microseconds = {"cuda.flashinfer": {"decode": 1.0, "prefill": 1.0}}
+    write([contest], tmp_path / "tuning.json", {})
+    found = plan("tiny-arithmetic", "h200", tuning=str(tmp_path / "tuning.json"))
+    (row,) = (r for r in report(found)["ops"] if r["op"] == "attention")
+    assert row["kernel"] == "cuda.flashinfer"
+    reasons = {r["kernel"]: r["reason"] for r in row["rejected"]}
+    assert reasons["triton.attention"] == "tuning data prefers cuda.flashinfer"
 
 
 def run(*arguments: str) -> tuple[subprocess.CompletedProcess[str], float]:

@@ -9,12 +9,15 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-from inferplane_rocm import plugin
+import torch
+from inferplane_rocm import plugin, profiles
 
+from inferplane.cli.comparing import compare, contests
 from inferplane.planning.plan import make_plan
 from inferplane.plugins.binding import load
 from inferplane.plugins.discovery import discover
 from inferplane.settings import Settings
+from inferplane.spec import Device
 
 pytestmark = pytest.mark.ci(platforms=["cpu"], suite="plugins", est_seconds=10)
 
@@ -104,3 +107,30 @@ def test_every_candidate_loads(aiter):
     for hook in HOOKS:
         for candidate in getattr(plugin, f"inferplane_{hook}")(props):
             assert callable(load(candidate)), candidate.name
+
+
+@pytest.mark.parametrize(("target", "scheme"), [("mi300x", None), ("mi355x", "fp8")])
+def test_aiters_kernels_are_measured_beside_the_portable_ones(target, scheme, aiter, monkeypatch):
+    """By `inferplane tune --compare`: AITER is emulated, and Triton fails."""
+    monkeypatch.setattr("inferplane_rocm.profiles.library_details", lambda: {"aiter": "0.1.20"})
+    monkeypatch.setattr(plugin, "profiles", lambda: profiles.profiles())
+    made = make_plan(
+        Settings(
+            model="tiny-arithmetic-moe",
+            device="rocm",
+            target=target,
+            tuning="none",
+            quantization=scheme,
+            max_num_seqs=2,
+            max_num_batched_tokens=16,
+            max_model_len=48,
+        )
+    )
+    found = contests(made)
+    with torch.inference_mode():
+        for contest in found:
+            compare(contest, made, Device("cpu", made.catalog.props))
+            assert contest.microseconds
+            assert all(name.startswith("triton.") for name in contest.failed)
+    ours = {"norm.rms", "norm.add_rms", "attention", "moe.route", "moe.experts"}
+    assert {contest.request.op for contest in found} == ours | ({"linear"} if scheme else set())
