@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +41,9 @@ def key_of(request: Request) -> Key:
 
 
 def default_file() -> Path:
-    return Path.home() / ".cache" / "inferplane" / "tuning.json"
+    """Under XDG_CACHE_HOME or ~/.cache, as the CPU's compiled kernels are."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # never raises
+    return Path(base) / "inferplane" / "tuning.json"
 
 
 def load_tuning(file: str | None) -> Tuning:
