@@ -45,17 +45,21 @@ def tile_step(
     """One tile of keys. acc [M, D], top and total [M]: weighted values, largest logit, sum.
 
     logit_mask [M, N]: which keys each row may see (used if MASKED). read_mask [N]: which exist.
+    scale is above 0.
     """
     d = tl.arange(0, BLOCK_D)[None, :]
     inside = read_mask[:, None] & (d < SIZE)
     key = tl.load(kv + places[:, None] + d, mask=inside, other=0.0).to(tl.float32).to(q.dtype)
     scores = tl.dot(q, tl.trans(key), input_precision="ieee")
-    scores = logits_base_2(scores, scale, softcap, SOFTCAP)
+    # without a cap, the scale goes into one multiply-and-add an element
+    factor = 1.0 if SOFTCAP else scale * LOG2E
+    if SOFTCAP:
+        scores = logits_base_2(scores, scale, softcap, SOFTCAP)
     if MASKED:
         scores = tl.where(logit_mask, scores, float("-inf"))
-    new_top = tl.maximum(top, tl.max(scores, axis=1))
+    new_top = tl.maximum(top, tl.max(scores, axis=1) * factor)
     shift = tl.where(new_top == float("-inf"), 0.0, new_top) if MASKED else new_top
-    weights = tl.exp2(scores - shift[:, None])
+    weights = tl.exp2(scores * factor - shift[:, None])
     fade = tl.exp2(top - shift)
     total = total * fade + tl.sum(weights, axis=1)
     value = (

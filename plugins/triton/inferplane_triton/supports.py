@@ -202,6 +202,8 @@ def attention(request: AttentionRequest) -> Support:
     groups = request.heads // request.kv_heads
     if groups > MOST_GROUPS:
         return Support.no(f"{groups} query heads a kv head, it has 1 to {MOST_GROUPS}")
+    if request.scale <= 0.0:
+        return Support.no(f"logits are scaled by {request.scale}, it has scales above 0")
     return floats(request) and kv_dtype(request)
 
 

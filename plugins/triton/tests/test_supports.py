@@ -108,6 +108,7 @@ REFUSED = [
     (supports.attention, replace(ATTENTION, heads=130, kv_heads=2), "65 query heads a kv head"),
     (supports.attention, replace(ATTENTION, kind=GroupKind.LATENT), "latent"),
     (supports.attention, replace(ATTENTION, dtype="int8"), "dtype is int8"),
+    (supports.attention, replace(ATTENTION, scale=-0.1), "scaled by -0.1"),
     (supports.attention, replace(ATTENTION, kv_dtype="fp8_e5m2"), "KV dtype is fp8_e5m2"),
     (supports.kv_write, replace(WRITE, layout="tiles"), "layout is 'tiles'"),
     (supports.rotary, replace(ROTARY, axes=3), "3 axes"),
