@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from .app import make_app
 from .client import EngineClient
 from .metrics import Metrics
 from .service import Service
+
+log = logging.getLogger(__name__)
 
 
 class Server(uvicorn.Server):
@@ -43,8 +46,16 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: Any) -> None:
         if self.service.draining:
             self.force_exit = True
+        log.info(self._stopping())
         self.service.draining = True
         self.should_exit = True
+
+    def _stopping(self) -> str:
+        count = self.service.client.open
+        if self.service.draining or not count:
+            return "stopping"
+        seconds = self.config.timeout_graceful_shutdown
+        return f"stopping: requests ({count}) have {seconds} s to end; a second signal ends at once"
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -87,10 +98,11 @@ async def _serve(
     client.on_loading = on_loading
     metrics = Metrics(client, plan.model_name)
     service = Service(plan, requests, client, metrics)
+    level = plan.settings.log_level  # uvicorn's own "info" says that it is up, before we are
     config = uvicorn.Config(
         make_app(service),
-        log_level=plan.settings.log_level,
-        access_log=plan.settings.log_level == "debug",
+        log_level="warning" if level == "info" else level,
+        access_log=level == "debug",
         timeout_graceful_shutdown=int(plan.settings.drain_timeout),
     )
     server = Server(config, service)

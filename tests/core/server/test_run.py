@@ -32,10 +32,15 @@ def test_sigterm_lets_running_requests_finish_and_exits_0(start: Callable):
     asking.join(timeout=30)
     assert answers[0].status_code == 200
     assert answers[0].json()["usage"]["completion_tokens"] == 700
+    log = server.log.read_text()
+    assert "stopping: requests (1) have 30 s to end" in log
+    assert "startup complete" not in log  # it is not we who are up
 
 
 def test_ctrl_c_exits_0(start: Callable):
-    assert start().stop(signal.SIGINT) == 0
+    server = start()
+    assert server.stop(signal.SIGINT) == 0
+    assert server.log.read_text().endswith("stopping\n")
 
 
 def test_the_engine_ends_with_the_server(start: Callable):
