@@ -15,6 +15,9 @@ class EngineDead(UserError):
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """ " (did you mean 'x'?)" for the closest known word, or "". cutoff: how close, up to 1."""
-    close = get_close_matches(word, list(known), n=1, cutoff=cutoff)
+    """ " (did you mean 'x'?)" for the closest known word, or else one that begins with it, or "".
+    cutoff: how close, up to 1."""
+    names = list(known)
+    close = get_close_matches(word, names, n=1, cutoff=cutoff)
+    close = close or [name for name in names if word and name.startswith(word)]
     return f" (did you mean {close[0]!r}?)" if close else ""

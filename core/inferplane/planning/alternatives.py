@@ -8,6 +8,7 @@ from dataclasses import replace
 from inferplane.formats.online import NAMES, Online
 from inferplane.formats.registry import Quantization
 from inferplane.plugins.resolution import Resolution
+from inferplane.plugins.site import Site
 from inferplane.spec import ExpertsRequest, LinearRequest
 
 
@@ -30,6 +31,13 @@ def advice(
     plain = ["no --quantization"] if works(Quantization()) else []
     able = plain + [f"--quantization {name}" for name in able]
     return f"{' or '.join(able)} would work" if able else ""
+
+
+def without_effect(quantization: Quantization, root: Site) -> list[str]:
+    """A warning where quantizing while loading finds nothing in the model."""
+    if quantization.online is None or any(_quantized(site.request) for site in root.walk()):
+        return []
+    return [f"--quantization {quantization.name} quantizes nothing of this model"]
 
 
 def _quantized(request: object) -> bool:

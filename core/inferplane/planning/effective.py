@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from inferplane.errors import UserError
+from inferplane.errors import UserError, nearest
 from inferplane.spec import DTYPE_BITS, DeviceProps, GiB, SettingProposal
 
 _SEQS, _TOKENS = 64, 2048
@@ -101,9 +101,10 @@ def _step_size(effective: Effective, sources: Mapping[str, str], props: DevicePr
 
 def _dtype(effective: Effective, props: DeviceProps, checkpoint: str) -> Effective:
     asked = effective["dtype"]
-    for name in filter(None, (asked, effective["kv_dtype"])):
-        if name not in DTYPE_BITS:
-            raise UserError(f"dtype {name!r} is not known; known: {', '.join(DTYPE_BITS)}")
+    for flag, name in (("dtype", asked), ("kv-dtype", effective["kv_dtype"])):
+        if name and name not in DTYPE_BITS:
+            known = f"{nearest(name, DTYPE_BITS)}; known: {', '.join(DTYPE_BITS)}"
+            raise UserError(f"--{flag} {name!r} is not known{known}")
     if asked is not None:
         if asked not in props.dtypes:
             raise UserError(

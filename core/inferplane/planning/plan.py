@@ -33,7 +33,7 @@ from inferplane.spec import (
     standard_layout,
 )
 
-from .alternatives import advice
+from .alternatives import advice, without_effect
 from .effective import Effective, resolve
 from .graphs import choose_graph
 from .memory import KVBudget, kv_budget
@@ -161,9 +161,11 @@ def make_plan(
         weight_bytes=weights,
         extra_bytes=extra_bytes,
         budget=budget,
-        warnings=[*selection.skipped, *catalog.warnings]
-        if settings.device == "auto"
-        else list(catalog.warnings),
+        warnings=[
+            *(selection.skipped if settings.device == "auto" else ()),
+            *catalog.warnings,
+            *without_effect(quantization, root),
+        ],
     )
 
 

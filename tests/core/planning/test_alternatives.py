@@ -52,6 +52,17 @@ def test_pins_leave_nothing_to_advise(folder):
     assert "no --quantization would work" in text
 
 
+def test_quantization_that_finds_nothing_is_a_warning():
+    settings = {"device": "cpu", "load_format": "dummy", "plugins": ("cpu", "reference")}
+    warned = "--quantization int4fp8_moe quantizes nothing of this model"
+
+    def warnings(model: str) -> list[str]:
+        return make_plan(Settings(model=model, quantization="int4fp8_moe", **settings)).warnings
+
+    assert warnings("tiny-arithmetic") == [warned]
+    assert warned not in warnings("tiny-arithmetic-moe")
+
+
 def test_the_start_stops_before_torch_is_loaded(folder):
     code = f"""
 import sys

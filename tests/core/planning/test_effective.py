@@ -74,8 +74,13 @@ class TestDtype:
 
     @pytest.mark.parametrize("setting", ["dtype", "kv_dtype"])
     def test_that_does_not_exist_is_refused(self, setting):
-        with pytest.raises(UserError, match="dtype 'bf17' is not known"):
+        flag = setting.replace("_", "-")
+        with pytest.raises(UserError, match=f"--{flag} 'bf17' is not known"):
             effective({setting: "bf17"})
+
+    def test_that_is_the_beginning_of_others_gets_a_suggestion(self):
+        with pytest.raises(UserError, match="did you mean 'fp8_e4m3'"):
+            effective({"kv_dtype": "fp8"})
 
     def test_of_the_cache_is_the_model_s(self):
         assert effective({"dtype": "fp32"})["kv_dtype"] == "fp32"
