@@ -13,7 +13,6 @@ from .options import ENGINE, with_settings
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 _WIDE = 150  # columns for the kernels and the reasons side by side
-_NARROW = 76  # columns below which names are wrapped too
 _SHOWN = ("model", "device", "target")  # settings that the first line tells
 
 
@@ -54,7 +53,7 @@ def _print(found: dict[str, Any]) -> None:
     if out.width >= _WIDE:
         out.print(_kernels(found["ops"]))
     else:
-        out.print(_narrow_kernels(found["ops"], out.width))
+        out.print(_narrow_kernels(found["ops"]))
         out.print("\nwhy not the others", style="bold")
         out.print(_reasons(found["ops"]))
     out.print()
@@ -107,8 +106,8 @@ def _kernels(rows: list[dict[str, Any]]) -> Any:
     return shown
 
 
-def _narrow_kernels(rows: list[dict[str, Any]], width: int) -> Any:
-    """What serves each op, for 80 columns. Names stay whole if they can; requests are wrapped."""
+def _narrow_kernels(rows: list[dict[str, Any]]) -> Any:
+    """What serves each op, for 80 columns."""
     from .show import table
 
     shown = table("op", "request", "sites", "kernel", "verified")
@@ -117,8 +116,6 @@ def _narrow_kernels(rows: list[dict[str, Any]], width: int) -> Any:
         if row["level"] != "op":
             kernel += f"\n({row['level']})"
         shown.add_row(row["op"], row["request"], str(row["sites"]), kernel, row["verified"])
-    for column in shown.columns:
-        column.no_wrap = width >= _NARROW and column.header != "request"
     return shown
 
 

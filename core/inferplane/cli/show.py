@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, cast
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -19,9 +20,10 @@ from rich.progress import (
     TextColumn,
     TransferSpeedColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
 _PIPE_WIDTH = 10_000  # what is read by a program, or kept in a file, is not wrapped
+_LEAST_WIDTH = 12  # of a column that is wrapped
 
 
 class _Trimmed:
@@ -47,8 +49,30 @@ def console(stderr: bool = False) -> Console:
     return Console(file=cast("IO[str]", _Trimmed(stream)), width=width, highlight=False)
 
 
+class _Table(Table):
+    """Where it does not fit, as few columns as possible are wrapped, those of many words first, so
+    that the names in others stay whole."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        def measured(column: Column) -> tuple[int, int]:
+            """Its widest word and its widest cell."""
+            cells, wide = (column.header, *column.cells), options.update(width=_PIPE_WIDTH)
+            found = [Measurement.get(console, wide, cell) for cell in cells]
+            return max(m.minimum for m in found), max(m.maximum for m in found)
+
+        sizes = [(*measured(column), column) for column in self.columns]
+        free = options.max_width - 2 * (len(sizes) - 1)
+        kept, taken = sum(cell for _, cell, _ in sizes), 0
+        for _, cell, column in sorted(sizes, key=lambda size: (size[0] - size[1], -size[1])):
+            column.no_wrap = kept + taken <= free
+            if not column.no_wrap:
+                kept -= cell
+                taken += min(cell, _LEAST_WIDTH)
+        yield from super().__rich_console__(console, options)
+
+
 def table(*columns: str) -> Table:
-    made = Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
+    made = _Table(box=None, pad_edge=False, header_style="bold", show_edge=False)
     for column in columns:
         made.add_column(column, overflow="fold")
     return made
