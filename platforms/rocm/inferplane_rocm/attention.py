@@ -59,8 +59,8 @@ class AiterUnified(PageTableAttention):
 
 @dataclass(slots=True)
 class Plan:
-    """decodes: None where there are none. The rest: tokens and pages of rows after them, int32,
-    starts with an end, pages with room to read ahead; longest new tokens and context."""
+    """decodes: None for none. The rest: tokens and pages of rows after them, int32, starts with an
+    end, pages with room to read ahead; longest new tokens and context."""
 
     decodes: PageTables | None
     first_token: int

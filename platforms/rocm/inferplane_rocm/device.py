@@ -12,18 +12,9 @@ from inferplane.spec import Device
 
 class HIPDevice(Device):
     memory_codes: ClassVar[frozenset[int]] = frozenset({2})  # hipErrorOutOfMemory
-    lost_codes: ClassVar[frozenset[int]] = frozenset(
-        {
-            100,  # hipErrorNoDevice
-            214,  # hipErrorECCNotCorrectable
-            700,  # hipErrorIllegalAddress
-            702,  # hipErrorLaunchTimeOut
-            709,  # hipErrorContextIsDestroyed
-            710,  # hipErrorAssert
-            719,  # hipErrorLaunchFailure
-            999,  # hipErrorUnknown
-        }
-    )
+    # NoDevice; ECCNotCorrectable; IllegalAddress, LaunchTimeOut, ContextIsDestroyed, Assert,
+    # LaunchFailure; Unknown
+    lost_codes: ClassVar[frozenset[int]] = frozenset({100, 214, 700, 702, 709, 710, 719, 999})
     # hipGetErrorString of the same, for errors of Triton and of libraries, which have no code
     lost_words: ClassVar[tuple[str, ...]] = (
         "uncorrectable ECC error encountered",

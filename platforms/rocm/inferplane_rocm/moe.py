@@ -57,8 +57,8 @@ def biased_topk(request: RoutingRequest) -> Callable[..., _Routed]:
 
 
 class AiterExperts:
-    """Experts of other ranks (-1) become one more expert, which the library's mask leaves out.
-    With a mask it wants that expert as the last of every token, too."""
+    """Experts of other ranks (-1) become one more expert, which the library's mask leaves out; it
+    wants that one as the last of every token, too."""
 
     def __init__(self, request: ExpertsRequest) -> None:
         library: Any = load_aiter()

@@ -16,7 +16,7 @@ from inferplane.spec import DeviceProps, Probe, torch_build
 from .libraries import library_details
 from .management import NoSMI, by_address, smi
 from .profiles import make_props, profile_of
-from .topology import links_between
+from .topology import links_between, links_by_kernel
 
 _VARIABLES = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
 _INSTALL = "install a torch that is built for ROCm (pytorch.org, Get Started)"
@@ -75,7 +75,7 @@ def _links(addresses: list[str]) -> str:
             handles = by_address(lib)
             return links_between(lib, [handles[a] for a in addresses if a in handles])
     except NoSMI:
-        return ""
+        return links_by_kernel(addresses)
 
 
 def _address(known: Any) -> str:

@@ -45,9 +45,7 @@ def _eight_bits(request: LinearRequest, kinds: tuple[str, ...]) -> Support:
         asked = f"{scheme.weight or request.dtype} by {scheme.activation or request.dtype}"
         return Support.no(f"scheme {scheme.name} is {asked}, it has {' and '.join(kinds)} by same")
     if scheme.granularity not in ("channel", "tensor") or scheme.zero_point or scheme.reordered:
-        return Support.no(
-            f"scheme {scheme.name} has zero points, an order or {scheme.granularity}s"
-        )
+        return Support.no(f"{scheme.name} has zero points, an order or {scheme.granularity}s")
     if not scheme.dynamic or scheme.activation_granularity == "group":
         return Support.no("scales of inputs are stored or by group, it finds them")
     if request.dtype not in _HALVES:
@@ -96,9 +94,7 @@ def aiter_linear(request: LinearRequest) -> Support:
         )
     inputs, outputs = _local(request)
     if inputs < 192 or inputs % 64 or outputs % 16:
-        return Support.no(
-            f"{inputs}x{outputs} a rank, it has inputs from 192 on, multiples of 64, and of 16"
-        )
+        return Support.no(f"{inputs}x{outputs} a rank, it has multiples of 64 from 192 on, by 16")
     parts = len(request.parts)
     if parts > 1 and request.scheme.granularity == "tensor":
         return Support.no(f"{parts} parts with a scale each, it has one scale or one a row")
@@ -118,10 +114,7 @@ def aiter_biased_topk(request: RoutingRequest) -> Support:
     if not request.bias or request.scoring != "sigmoid":
         return Support.no("it has sigmoids with a bias: DeepSeek-V3's routing")
     if groups not in (0, 8) or (groups and experts % 32) or experts > _MOST_EXPERTS:
-        return Support.no(
-            f"{experts} experts in {groups} groups, it has up to {_MOST_EXPERTS} in none, "
-            "or in 8 of a multiple of 4"
-        )
+        return Support.no(f"{experts} experts in {groups} groups, it has 512, in none or 8 by 4")
     if request.top_k > 64:
         return Support.no(f"{request.top_k} a token, it has up to 64")
     return aiter(request)
@@ -172,9 +165,8 @@ def _attention(request: AttentionRequest) -> Support:
     if request.kind not in (GroupKind.FULL, GroupKind.WINDOW) or not request.causal:
         return Support.no(f"it has causal groups, full and window; this is {request.kind.value}")
     if request.dtype not in _HALVES or request.kv_dtype != request.dtype:
-        return Support.no(
-            f"{request.dtype} over {request.kv_dtype}, it has bf16 and fp16 over same"
-        )
+        pair = f"{request.dtype} over {request.kv_dtype}"
+        return Support.no(f"{pair}, it has bf16 and fp16 over same")
     if request.heads % request.kv_heads:
         return Support.no(f"{request.heads} query heads over {request.kv_heads} kv heads")
     return aiter(request)

@@ -1,15 +1,19 @@
-"""How the GPUs of this host are joined, from amdsmi.
+"""How the GPUs of this host are joined, from amdsmi; and roughly, from the kernel.
 
-Source: AMD SMI documentation, `amdsmi_topo_get_link_type`.
+Sources: AMD SMI documentation, `amdsmi_topo_get_link_type`; Linux, amdkfd/kfd_topology.c (nodes
+have a location_id: bus, device and function; and a hive_id, the same for GPUs that XGMI joins).
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from inferplane.spec import DeviceProps, LinkTopology
 
 from .management import by_address, smi
+
+NODES = Path("/sys/class/kfd/kfd/topology/nodes")
 
 
 def topology(props: DeviceProps) -> LinkTopology:
@@ -37,3 +41,19 @@ def links_between(lib: Any, handles: list[Any]) -> str:
         if kind in kinds:
             return kind
     return ""
+
+
+def links_by_kernel(addresses: list[str]) -> str:
+    """The same for GPUs at these addresses; "" where the kernel does not tell of all."""
+    hives = {}
+    for node in NODES.glob("*/properties"):
+        try:
+            known = dict(line.split() for line in node.read_text().splitlines())
+        except OSError:  # of a GPU that this container was not given
+            continue
+        at = int(known["location_id"])
+        place = f"{int(known.get('domain', 0)):04x}:{at >> 8:02x}:{at >> 3 & 31:02x}.{at & 7}"
+        hives[place] = known.get("hive_id", "0")
+    found = {hives.get(address, "") for address in addresses}
+    joined = len(found) == 1 and found != {"0"}
+    return "" if len(addresses) < 2 or "" in found else "xgmi" if joined else "pcie"

@@ -113,6 +113,40 @@ def test_a_gpu_carries_what_planning_needs(hip_torch, no_smi):
     assert second.detail("links") == ""
 
 
+@pytest.fixture
+def kfd(tmp_path, monkeypatch):
+    """(XGMI hive of each GPU): the kernel's nodes, a CPU first."""
+
+    def use(*hives: int) -> None:
+        nodes = [(0, 0), *(((0xC1 + at) << 8, hive) for at, hive in enumerate(hives))]
+        for at, (location, hive) in enumerate(nodes):
+            (tmp_path / str(at)).mkdir()
+            text = f"cpu_cores_count 0\nlocation_id {location}\ndomain 0\nhive_id {hive}\n"
+            (tmp_path / str(at) / "properties").write_text(text)
+        monkeypatch.setattr("inferplane_rocm.topology.NODES", tmp_path)
+
+    return use
+
+
+@pytest.mark.parametrize(
+    ("hives", "word"), [((7, 7), "xgmi"), ((0, 0), "pcie"), ((7, 8), "pcie"), ((7,), ""), ((), "")]
+)
+def test_without_amdsmi_links_come_from_the_kernel(hives, word, hip_torch, no_smi, kfd):
+    kfd(*hives)
+    assert probe(hip_torch(2)).devices[0].detail("links") == word
+
+
+def test_a_node_that_may_not_be_read_is_no_obstacle(hip_torch, no_smi, kfd, tmp_path):
+    kfd(7, 7)
+    (tmp_path / "9" / "properties").mkdir(parents=True)  # reading it is an OSError
+    assert probe(hip_torch(2)).devices[0].detail("links") == "xgmi"
+
+
+def test_one_gpu_has_no_links(hip_torch, no_smi, kfd):
+    kfd(7)
+    assert probe(hip_torch(1)).devices[0].detail("links") == ""
+
+
 @pytest.mark.parametrize(("kind", "word"), [(2, "xgmi"), (1, "pcie"), (99, "unknown")])
 def test_links_come_from_amdsmi(kind, word, hip_torch, smi):
     smi.add(), smi.add()
