@@ -6,6 +6,7 @@ after which "the process must be terminated and relaunched", and those of lost h
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
 
 from inferplane.spec import Device
@@ -36,7 +37,9 @@ class CUDADevice(Device):
     )
 
     def activate(self) -> None:
-        """Raises RuntimeError where torch counts GPUs in another order than the probe did."""
+        """Raises RuntimeError where torch counts GPUs in another order than the probe did: where it
+        started before, or the user wants so."""
+        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
         super().activate()
         asked = self.props.detail("uuid")
         if not asked.startswith("GPU-"):  # torch has no UUID of MIG instances

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from inferplane_cuda.device import CUDADevice
@@ -14,7 +16,8 @@ UUID = "0aaaaaaa-0000-0000-0000-000000000000"
 
 
 @pytest.fixture
-def device():
+def device(monkeypatch):
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # put back at the end
     props = DeviceProps(
         name="a", profile="a", memory_bytes=1, dtypes={"fp32"}, details=(("uuid", f"GPU-{UUID}"),)
     )
@@ -60,6 +63,19 @@ def test_the_same_gpu_is_activated(prefix, device, monkeypatch):
     monkeypatch.setattr(torch.cuda, "set_device", lambda index: None)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: Properties(prefix + UUID))
     device.activate()
+
+
+@pytest.mark.parametrize(("given", "used"), [(None, "PCI_BUS_ID"), ("FASTEST_FIRST",) * 2])
+def test_gpus_are_counted_by_their_address_as_the_probe_does(given, used, device, monkeypatch):
+    """By default CUDA counts the fastest first; it reads the variable when it starts."""
+    monkeypatch.delenv("CUDA_DEVICE_ORDER")
+    if given:
+        monkeypatch.setenv("CUDA_DEVICE_ORDER", given)
+    seen = []
+    monkeypatch.setattr(torch.cuda, "set_device", lambda i: seen.append(os.environ.copy()))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda i: Properties(UUID))
+    device.activate()
+    assert seen[0]["CUDA_DEVICE_ORDER"] == used
 
 
 def test_another_order_of_gpus_is_refused_with_what_to_set(device, monkeypatch):
