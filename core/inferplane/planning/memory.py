@@ -52,11 +52,13 @@ def kv_budget(
     most = capacity(groups, pages)
     tokens = most if most is not None else min(held(groups, pages))
     if tokens < 2:
+        fits = weight_bytes + workspace < memory.total_bytes
+        remedy = "raise --memory-fraction, or set --kv-memory"
         raise UserError(
             f"no memory is left for KV: {memory.total_bytes / GiB:.1f} GiB in all, of which "
             f"{effective['memory_fraction']:.0%} may be used; weights take "
             f"{weight_bytes / GiB:.2f} GiB and activations {workspace / MiB:.0f} MiB; "
-            "raise --memory-fraction, or set --kv-memory"
+            + (remedy if fits else "they do not fit: fewer bits a weight (--quantization int4)?")
         )
     return KVBudget(
         pages,

@@ -109,6 +109,12 @@ def test_no_memory_left_says_where_it_went():
         budget(weights=2 * GiB)
 
 
+def test_weights_that_the_device_cannot_hold_are_not_helped_by_a_larger_share():
+    with pytest.raises(UserError, match="do not fit.*--quantization") as raised:
+        budget(weights=5 * GiB)
+    assert "memory-fraction" not in str(raised.value)
+
+
 def test_a_length_that_nobody_asked_for_shrinks():
     assert budget(num_pages=10).max_model_len == 160
 
