@@ -83,6 +83,9 @@ class Settings(BaseSettings):
     graphs: bool | None = Field(
         None, description="capture decode steps as graphs; default: where every kernel allows it"
     )
+    warm_up: bool | None = Field(
+        None, description="run the largest steps before the first request; default: with events"
+    )
     max_waiting: int = Field(1024, ge=0, description="waiting requests before 429")
     seed: int = Field(0, description="base of the seeds of requests that give none")
 

@@ -34,6 +34,7 @@ ENGINE = (
     "policy",
     "overlap",
     "graphs",
+    "warm_up",
     "seed",
     "step_timeout_s",
     "check_numerics",

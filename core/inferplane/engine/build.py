@@ -7,10 +7,14 @@ from inferplane.executor.local import LocalExecutor, Progress
 from inferplane.planning.plan import Plan
 
 from .engine import Engine
+from .warm_up import warm_up
 
 
 def build_engine(
     plan: Plan, progress: Progress | None = None, activity: Activity | None = None
 ) -> Engine:
     """Loads the model on this process's device. Raises UserError for what a user can mend."""
-    return Engine(plan, LocalExecutor(plan, progress, activity))
+    executor = LocalExecutor(plan, progress, activity)
+    if plan.effective["warm_up"]:
+        warm_up(plan, executor)
+    return Engine(plan, executor)

@@ -60,10 +60,11 @@ def resolve(
     effective = _dtype(effective, props, checkpoint_dtype)
     if effective["kv_dtype"] is None:
         effective = effective.with_value("kv_dtype", effective["dtype"], "dtype")
-    if effective["overlap"] is None:
-        events = "events" in props.capabilities
-        source = "the device has events" if events else "the device has no events"
-        effective = effective.with_value("overlap", events, source)
+    events = "events" in props.capabilities
+    source = "the device has events" if events else "the device has no events"
+    for name in ("overlap", "warm_up"):
+        if effective[name] is None:
+            effective = effective.with_value(name, events, source)
     effective = _step_size(effective, sources, props)
     length = effective["max_model_len"]
     if length is None:

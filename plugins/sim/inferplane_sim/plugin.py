@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from inferplane.spec import Candidate, Device, DeviceProps, MemoryInfo, PlatformSpec, hookimpl
+from inferplane.spec import (
+    Candidate,
+    Device,
+    DeviceProps,
+    MemoryInfo,
+    PlatformSpec,
+    SettingProposal,
+    hookimpl,
+)
 
 from . import supports
 from .config import load_settings
@@ -127,6 +136,12 @@ def inferplane_graphs(props: DeviceProps) -> list[Candidate]:
     if "graph_capture" not in props.capabilities:
         return []
     return [_kernel("graph", supports.graph, "graphs:Graphs")]
+
+
+@hookimpl
+def inferplane_settings(settings: Mapping[str, Any], props: DeviceProps) -> list[SettingProposal]:
+    reason = "nothing is compiled here, and faults count launches from the first request on"
+    return [SettingProposal(key="warm_up", value=False, reason=reason)]
 
 
 def _kernel(op: str, answer: Any, load: str, name: str = "", **options: Any) -> Candidate:

@@ -22,6 +22,7 @@ GIVEN = {
     "max_model_len": None,
     "memory_fraction": 0.9,
     "overlap": None,
+    "warm_up": None,
 }
 
 
@@ -135,13 +136,14 @@ class TestRequestsAtOnce:
         assert effective({"max_num_seqs": 7}, props=self.LARGE)["max_num_seqs"] == 7
 
 
-class TestOverlap:
+@pytest.mark.parametrize("name", ["overlap", "warm_up"])
+class TestOverlapAndWarmUp:
     @pytest.mark.parametrize("events", [True, False])
-    def test_follows_what_the_device_has(self, events):
+    def test_follow_what_the_device_has(self, name, events):
         words = {"events"} if events else set()
         found = effective(props=replace(PROPS, capabilities=frozenset(words)))
-        assert found["overlap"] is events
-        assert "events" in found.values["overlap"].source
+        assert found[name] is events
+        assert "events" in found.values[name].source
 
-    def test_of_a_user_is_kept(self):
-        assert effective({"overlap": False})["overlap"] is False
+    def test_of_a_user_are_kept(self, name):
+        assert effective({name: False})[name] is False
