@@ -35,6 +35,6 @@ def find_model(raw: Mapping[str, Any], added: Iterable[ModelSpec] = ()) -> type[
             found: type[Any] = getattr(importlib.import_module(module), attribute)
             return found
     raise UserError(
-        f"no model for architecture {names[0]!r}{nearest(str(names[0]), known)}; "
+        f"no model for architecture {names[0]!r}{nearest(str(names[0]), known, 0.9)}; "
         f"known: {', '.join(sorted(known))}"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -117,21 +118,33 @@ class Resolution:
         """Raises ResolutionError that lists every problem at once. advice: what would work."""
         if not self.problems:
             return
-        grouped: dict[tuple[str, str, tuple[str, ...]], int] = {}
+        grouped: dict[tuple[str, tuple[str, ...]], Counter[str]] = {}
         for _, choice in self.problems:
             pin = self.pins.by_op.get(choice.request.op)
             asked = [r for r in choice.rejected if pin in (None, r.candidate.name)]
             reasons = tuple(_reason(r) for r in asked) or ("no candidate is installed",)
-            key = (choice.request.op, choice.request.describe(), reasons)
-            grouped[key] = grouped.get(key, 0) + 1
+            requests = grouped.setdefault((choice.request.op, reasons), Counter())
+            requests[choice.request.describe()] += 1
         lines = [
-            f"{n}. {op} {what} ({count} site{'s' * (count > 1)}): {'; '.join(reasons)}"
-            for n, ((op, what, reasons), count) in enumerate(grouped.items(), 1)
+            f"{n}. {op} {_count(requests)}:{_listed(reasons)}"
+            for n, ((op, reasons), requests) in enumerate(grouped.items(), 1)
         ]
         head = f"{len(lines)} problems stop" if len(lines) > 1 else "1 problem stops"
         head += f" {model} on {device}"
         told = [head, *lines, *filter(None, [advice])]
         raise ResolutionError("\n  ".join(told), tuple(lines))
+
+
+def _count(requests: Counter[str]) -> str:
+    first, *others = requests
+    more = f" and {len(others)} more" * bool(others)
+    sites = requests.total()
+    return f"{first}{more} ({sites} site{'s' * (sites > 1)})"
+
+
+def _listed(reasons: Sequence[str]) -> str:
+    """One reason behind its problem, several below it."""
+    return f" {reasons[0]}" if len(reasons) == 1 else "".join(f"\n     {r}" for r in reasons)
 
 
 def _reason(rejected: Rejected) -> str:

@@ -150,6 +150,8 @@ def test_architectures(name, found):
 def test_an_unknown_architecture_names_the_nearest():
     with pytest.raises(UserError, match=r"did you mean 'LlamaForCausalLM'"):
         find_model({"architectures": ["LLamaForCausalLM"]})
+    with pytest.raises(UserError, match="no model for architecture 'FooForCausalLM'; known"):
+        find_model({"architectures": ["FooForCausalLM"]})
 
 
 @pytest.mark.parametrize("value", [None, [], "LlamaForCausalLM"])

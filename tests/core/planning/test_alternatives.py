@@ -41,7 +41,8 @@ def problem(folder, **settings) -> str:
 
 def test_every_problem_is_told_at_once_with_what_would_work(folder):
     text = problem(folder, quantization="fp8")
-    assert text.startswith("2 problems stop") and text.count(REFUSED) == 2
+    assert text.startswith("1 problem stops") and text.count(REFUSED) == 1
+    assert " and 1 more (112 sites):" in text
     assert text.endswith(
         "no --quantization or --quantization int8 or --quantization int4 would work"
     )

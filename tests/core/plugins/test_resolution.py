@@ -319,7 +319,13 @@ class TestProblems:
 
     def test_every_candidate_gives_its_reason(self):
         kernels = candidate("x.a", supports=no("too small")), candidate("x.b", supports=no("off"))
-        assert "x.a: too small; x.b: off" in str(self.error(*kernels))
+        assert "(3 sites):\n     x.a: too small\n     x.b: off\n" in str(self.error(*kernels))
+
+    def test_requests_that_are_refused_alike_are_one_problem(self):
+        root = Site("", children=[Site("a", linear()), Site("b", linear(out_features=32))])
+        with pytest.raises(ResolutionError) as error:
+            resolver(candidate("x.a", supports=no())).resolve(root).check("tiny", "Fake 1")
+        assert error.value.problems == ("1. linear fp32 8x16 and 1 more (2 sites): x.a: too small",)
 
     def test_what_would_work_is_named(self):
         hint = candidate("x.a", supports=lambda r: Support.no("not here", instead="x.z"))
