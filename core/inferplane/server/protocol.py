@@ -10,10 +10,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from inferplane.errors import UserError
+from inferplane.errors import UserError, nearest
 from inferplane.params import SamplingParams
 
 from .errors import APIError
+
+_MISSPELT = 0.88  # "max_tokns" is closer to a field than that, "max_new_tokens" is not
 
 
 class StreamOptions(BaseModel):
@@ -85,9 +87,14 @@ class Sampling(BaseModel):
             raise APIError(400, str(error), param) from None
 
     def refuse(self, *names: str) -> None:
-        """For fields of the API that are not served yet: an error is better than a wrong answer."""
+        """For fields of the API that are not served yet, and for misspelt ones: an error is better
+        than a wrong answer. Other unknown fields, which clients add, are ignored."""
+        extra = self.model_extra or {}
+        for name in extra:
+            if close := nearest(name, type(self).model_fields, _MISSPELT):
+                raise APIError(400, f"there is no field {name!r}{close}", name)
         for name in names:
-            value = (self.model_extra or {}).get(name)
+            value = extra.get(name)
             if value not in (None, False, "", [], {}, "none", {"type": "text"}):
                 raise APIError(400, f"{name} is not supported", name)
 

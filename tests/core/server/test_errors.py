@@ -41,6 +41,7 @@ def completion(**fields: object) -> dict[str, object]:
         ({"stop": [""]}, 400, "stop"),
         ({"seed": "one"}, 400, "seed"),
         ({"suffix": "x"}, 400, "suffix is not supported"),
+        ({"max_tokns": 1}, 400, "no field 'max_tokns' (did you mean 'max_tokens'?)"),
     ],
 )
 def test_bad_fields_are_named(server, fields, status, words):
@@ -50,6 +51,12 @@ def test_bad_fields_are_named(server, fields, status, words):
     assert words in error["message"]
     assert set(error) == {"message", "type", "param", "code"}
     assert server.post("/v1/completions", completion()).status_code == 200
+
+
+def test_fields_that_clients_add_are_ignored(server):
+    added = {"max_new_tokens": 3, "store": False, "metadata": {}, "service_tier": "auto"}
+    added |= {"add_special_tokens": True, "length_penalty": 1.0, "prompt_cache_key": "x"}
+    assert server.post("/v1/completions", completion(**added)).status_code == 200
 
 
 @pytest.mark.parametrize("body", [b"{", b"", b"[]", b'{"model": 1}', b"\xff\xfe"])
