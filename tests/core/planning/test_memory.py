@@ -110,7 +110,7 @@ def test_no_memory_left_says_where_it_went():
 
 
 def test_weights_that_the_device_cannot_hold_are_not_helped_by_a_larger_share():
-    with pytest.raises(UserError, match="do not fit.*--quantization") as raised:
+    with pytest.raises(UserError, match=r"do not fit.*--quantization") as raised:
         budget(weights=5 * GiB)
     assert "memory-fraction" not in str(raised.value)
 
