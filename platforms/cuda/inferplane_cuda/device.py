@@ -37,8 +37,7 @@ class CUDADevice(Device):
     )
 
     def activate(self) -> None:
-        """Raises RuntimeError where torch counts GPUs in another order than the probe did: where it
-        started before, or the user wants so."""
+        """Raises RuntimeError where torch, all the same, counts GPUs in another order."""
         os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
         super().activate()
         asked = self.props.detail("uuid")

@@ -20,8 +20,8 @@ _SINCE: tuple[tuple[tuple[int, int], set[str], set[str]], ...] = (
     ((10, 0), {"fp4_e2m1"}, {"fp4_block_gemm"}),
 )
 
-# Same guide, "Technical Specifications per Compute Capability": most KiB a block.
-_SHARED = {(7, 0): 96, (8, 0): 163, (8, 6): 99, (8, 9): 99, (9, 0): 227, (10, 0): 227, (12, 0): 99}
+# Same guide, "Technical Specifications per Compute Capability": most KiB a block; 99 in others.
+_SHARED = {(8, 0): 163, (8, 7): 163, (9, 0): 227, (10, 0): 227, (10, 3): 227, (11, 0): 227}
 
 
 def make_props(
@@ -41,7 +41,8 @@ def make_props(
         if compute_capability >= since:
             dtypes, capabilities = dtypes | more_dtypes, capabilities | more
     own = {"compute_capability": "{}.{}".format(*compute_capability), **details}
-    own["shared_memory_bytes"] = str(_SHARED.get(compute_capability, 48) * 1024)  # 48: all have
+    fewest = 99 if compute_capability >= (8, 6) else 48
+    own["shared_memory_bytes"] = str(_SHARED.get(compute_capability, fewest) * 1024)
     return DeviceProps(
         name=name,
         profile=profile,

@@ -55,15 +55,15 @@ def driver_state(kfd: Path) -> str:
 def _by_torch(version: str) -> Probe:
     import torch
 
+    found, why = [], "it sees no GPU"
     try:
         torch.cuda.init()
-        count = torch.cuda.device_count()  # refuses variables that contradict each other
-        found = [torch.cuda.get_device_properties(index) for index in range(count)]
+        found = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     except (RuntimeError, AssertionError) as error:
-        return Probe.missing(f"torch {version}: {error}", "check rocminfo and rocm-smi")
+        why = str(error)
     if not found:
         given = [f"{name} is {os.environ[name]!r}" for name in _VARIABLES if name in os.environ]
-        reason = f"torch {version} sees no GPU; {', '.join(given) or 'no variable hides any'}"
+        reason = f"torch {version}: {why}; {', '.join(given) or 'no variable hides any'}"
         return Probe.missing(reason, f"check rocminfo, and {', '.join(_VARIABLES)}")
     links = _links([_address(known) for known in found])
     return Probe.found([_props(known, links) for known in found])

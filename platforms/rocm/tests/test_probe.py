@@ -83,7 +83,21 @@ def test_hips_own_reason_is_given(hip_torch, monkeypatch):
         raise RuntimeError("No HIP GPUs are available")
 
     monkeypatch.setattr(torch.cuda, "init", broken)
-    assert "No HIP GPUs are available" in probe(file).reason
+    assert "No HIP GPUs are available; no variable hides any" in probe(file).reason
+
+
+def test_a_variable_that_hides_all_is_named_where_torch_raises(hip_torch, monkeypatch):
+    """As torch does where HIP has no GPU left."""
+    file = hip_torch(0)
+
+    def none_left():
+        raise RuntimeError("No HIP GPUs are available")
+
+    monkeypatch.setattr(torch.cuda, "init", none_left)
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "")
+    answer = probe(file)
+    assert "No HIP GPUs are available; HIP_VISIBLE_DEVICES is ''" in answer.reason
+    assert "HIP_VISIBLE_DEVICES" in answer.remedy
 
 
 def test_variables_that_torch_refuses_are_named(hip_torch, monkeypatch):
