@@ -18,7 +18,7 @@ from inferplane.executor.base import Done
 from inferplane.planning.effective import Effective, Value
 from inferplane.spec import Fault
 
-pytestmark = pytest.mark.ci(platforms=["cpu"], suite="engine", est_seconds=10)
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="unit", est_seconds=10)
 
 POOLS = st.lists(st.tuples(st.sampled_from([1, 3, 16, 128]), st.integers(1, 40)), min_size=1)
 SIZES = st.integers(1, 300)

@@ -12,7 +12,7 @@ from inferplane.plugins.resolution import Resolver
 from inferplane.plugins.tuning import NO_TUNING, key_of, load_tuning
 from inferplane.spec import Candidate, DeviceProps, NormRequest, Support
 
-pytestmark = pytest.mark.ci(platforms=["cpu"], suite="core", est_seconds=1)
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="plugins", est_seconds=1)
 
 PROPS = DeviceProps(name="A", profile="a", memory_bytes=1, dtypes={"fp32"})
 REQUEST = NormRequest(device=PROPS, size=64, dtype="fp32", eps=1e-5)
