@@ -14,6 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
+from inferplane.errors import UserError
+from inferplane.server.run import open_socket
+
 pytestmark = pytest.mark.ci(platforms=["cpu"], suite="server", est_seconds=36)
 
 LONG = {
@@ -84,6 +87,11 @@ def test_a_taken_port_is_a_plain_error(start: Callable):
         server = start("--port", str(taken.getsockname()[1]), ready=False)
         assert server.process.wait(timeout=60) == 1
     assert "try --port" in server.log.read_text()
+
+
+def test_an_address_of_another_machine_names_its_flag():
+    with pytest.raises(UserError, match=r"cannot listen on 192\.0\.2\.1:0: .*; try --host"):
+        open_socket("192.0.2.1", 0)  # for documentation, RFC 5737
 
 
 @pytest.mark.parametrize(
