@@ -21,7 +21,8 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 _AREAS = {"moe": "moe.experts"}
 _SETTINGS = (
     *("revision", "device", "plugins", "kernel", "dtype", "kv_dtype", "quantization"),
-    *("fuse_shared_experts", "page_size", "tuning", "max_num_seqs", "max_num_batched_tokens"),
+    *("fuse_shared_experts", "page_size", "tuning", "graphs", "max_num_seqs"),
+    "max_num_batched_tokens",
 )
 
 
