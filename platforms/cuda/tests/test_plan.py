@@ -102,7 +102,7 @@ def test_a_library_serves_where_it_was_measured_to_be_faster(monkeypatch, librar
     (contest,) = contests(measured)
     compare(contest, measured, Device("cpu", measured.catalog.props))
     assert set(contest.microseconds) == {"cuda.flashinfer", "cuda.flash_attn_3"}
-    assert "drivers" in contest.failed["triton.attention"]
+    assert set(contest.failed) == {"triton.attention"}  # its tensors are not on a GPU
     contest.microseconds = {"cuda.flashinfer": {"decode": 1.0, "prefill": 1.0}}
     write([contest], tmp_path / "tuning.json", {})
     found = plan("tiny-arithmetic", "h200", tuning=str(tmp_path / "tuning.json"))
