@@ -28,9 +28,14 @@ def run(out: Path, *arguments: str) -> dict:
 
 
 @pytest.fixture(scope="module")
-def trial(tmp_path_factory):
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("trial")
+
+
+@pytest.fixture(scope="module")
+def trial(folder):
     """All parts on the CPU."""
-    return run(tmp_path_factory.mktemp("trial"), "--device", "cpu")
+    return run(folder, "--device", "cpu")
 
 
 @pytest.fixture
@@ -67,6 +72,13 @@ def test_kernels_are_checked_before_they_are_timed(trial):
         assert any("torch" in figure for figure in figures)
         for figure in figures.values():
             assert 0 < figure["error"] < 1e-2 and figure["seconds"]["median"] > 0
+
+
+def test_the_certificate_is_the_one_of_inferplane_conformance(trial, folder):
+    asked = ["--device", "cpu", "--op", "norm.rms", "--draws", "0", "--json", "-"]
+    command = [sys.executable, "-m", "inferplane.cli.main", "conformance", *asked]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert json.loads((folder / "certificate.json").read_text()) == json.loads(done.stdout)
 
 
 def test_a_part_that_fails_or_takes_too_long_loses_nothing_of_the_others(tmp_path):

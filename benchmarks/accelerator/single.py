@@ -38,11 +38,12 @@ def run(job: Job) -> None:
         share = _decode(job, llm, "decode", limit, read)
         what = "decode of one request, of the memory-bandwidth limit"
         job.check(what, f">= {WANTED:.0%}", f"{share:.1%}", share >= WANTED)
-        _profile(job, llm, "profile")
-        if runner.graphs is not None:
-            runner.graphs = None
+        graphs, runner.graphs = runner.graphs, None
+        if graphs is not None:
             _decode(job, llm, "decode without graphs", limit, read)
             _profile(job, llm, "profile without graphs")
+            runner.graphs = graphs
+        _profile(job, llm, "profile")
 
 
 def kernels(plan: Any) -> dict[str, str]:

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from .correct import processes
 from .job import Job, NotRun
+from .kit import processes
 
 
 class Nearest:

@@ -22,8 +22,9 @@ _MOST_CRASHES = 25
 
 
 def run(order: Order, limit_s: float = CASE_LIMIT_S) -> Iterator[dict[str, Any]]:
-    """First {"about", "cases"}, then {"start"} and {"result"} for every case."""
-    skip: list[str] = []
+    """First {"about", "cases"}, then {"start"} and {"result"} for every case that the order does
+    not skip."""
+    skip = list(order.skip)
     areas: dict[str, list[str]] = {}
     for _ in range(_MOST_CRASHES):
         current = None

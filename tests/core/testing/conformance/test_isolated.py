@@ -69,6 +69,14 @@ def test_all_other_cases_are_run(results):
     assert {r["status"] for r in others.values()} == {"passed", "refused", "not run"}
 
 
+def test_what_the_order_skips_is_not_run():
+    choice = Choice(areas=("ops",), candidate="cpu.rms_norm", draws=0)
+    (first, *_) = run(Order("cpu", None, True, choice))
+    ids = [case[0] for case in first["cases"]]
+    lines = list(run(Order("cpu", None, True, choice, skip=tuple(ids[1:]))))
+    assert [line["result"]["id"] for line in lines if "result" in line] == ids[:1]
+
+
 def test_what_the_user_can_mend_is_told_as_such():
     with pytest.raises(UserError, match="no platform 'brokn'"):
         list(run(Order("brokn", None, False, Choice())))
