@@ -112,6 +112,7 @@ def _open_theirs(job: Job, new: int) -> Any:
     with device.torch_device:
         torch.manual_seed(0)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).eval()
+    model.requires_grad_(False)  # inference mode does not reach the thread that generates
     if not hasattr(model, "generate_batch"):
         raise NotRun("this version of transformers has no generate_batch")
     settings = GenerationConfig(
@@ -126,7 +127,6 @@ def _open_theirs(job: Job, new: int) -> Any:
             num_blocks=16, max_batch_tokens=256
         )
 
-    @torch.inference_mode()
     def generate(prompts: list[list[int]]) -> Any:
         return model.generate_batch(
             prompts, generation_config=settings, persistent_manager=True, **more
