@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -192,6 +193,33 @@ def test_bytes_of_a_token_leave_out_the_embedding(accelerator, batch):
     _, _, plan = batch(1, 16, 1)
     table = plan.config.vocab * plan.config.hidden * 2
     assert bytes_read(plan) == plan.weight_bytes - table
+
+
+def test_captures_are_timed_from_outside_and_nothing_stays_changed(accelerator):
+    from accelerator.captures import Captures
+
+    from inferplane.runner.graphs import DecodeGraphs
+    from inferplane.spec import Step
+
+    class Backend:
+        def capture(self, run):
+            run()
+            return self
+
+    def compute(step):
+        time.sleep(0.02)
+        return torch.zeros(len(step.tokens_T), 3)
+
+    backend, original = Backend(), DecodeGraphs.capture
+    with Captures() as captures:
+        graphs = DecodeGraphs(backend, compute, [1, 2], torch.device("cpu"))
+        for rows in (1, 2):
+            tokens = torch.zeros(rows, dtype=torch.int64)
+            graphs.capture(Step(tokens_T=tokens, positions_T=tokens, groups=[]))
+    assert DecodeGraphs.capture is original and graphs.backend is backend and not graphs.failed
+    found = captures.figures()
+    assert found["graphs"] == 2 and found["seconds"] > found["recording_s"] + 0.03
+    assert found["recording_s"] > 0.03
 
 
 def test_only_complete_documents_are_ever_read(accelerator, tmp_path):

@@ -40,7 +40,9 @@ class Clock:
         return [t / len(calls) for t in timed(one_round, rounds)]
 
     def _by_events(self, one_round: Call, rounds: int) -> list[float]:
-        marks = [(self.event(), self.event()) for _ in range(rounds)]
+        event = self.event
+        assert event is not None
+        marks = [(event(), event()) for _ in range(rounds)]
         for begin, end in marks:
             begin.record()
             one_round()

@@ -96,6 +96,7 @@ class Job:
             "cores": props.cores,
             **dict(props.details),
         }
+        self.about["tuning"] = plan.resolver.tuning.source
 
     def figure(self, name: str, **values: Any) -> None:
         """Keeps a figure, and writes all of them: a part that is stopped loses nothing."""

@@ -8,8 +8,9 @@ import statistics
 import time
 from typing import Any
 
+from .captures import Captures
 from .job import Job, NotRun, read, spread
-from .single import Stopwatch, prompts_of
+from .single import prompts_of
 
 RATIO = 3.0
 _MORE_TOKENS = 8192
@@ -27,19 +28,17 @@ def _ours(job: Job, name: str, **settings: Any) -> None:
 
     count, length, new = job.shapes.many
     most = -(-(length + new + 1) // 256) * 256
-    llm = job.open(max_num_seqs=count, max_model_len=most, **settings)
-    with llm:
-        executor = llm.engine.executor
-        graphs = executor.runner.graphs
-        captured = None
-        if graphs is not None:
-            captured = graphs.capture = Stopwatch(graphs.capture, executor.device.synchronize)
-        rows = []
-        for at in range(job.shapes.repeats + 1):
-            rows.append(measure(llm, prompts_of(llm, count, length, at), new))
-            if at and job.left < 2 * rows[-1]["wall_s"]:
-                break
-        preempted = llm.engine.scheduler.preemptions
+    rows = []
+    with Captures() as captures:
+        begin = time.perf_counter()
+        llm = job.open(max_num_seqs=count, max_model_len=most, **settings)
+        loaded = time.perf_counter() - begin
+        with llm:
+            for at in range(job.shapes.repeats + 1):
+                rows.append(measure(llm, prompts_of(llm, count, length, at), new))
+                if at and job.left < 2 * rows[-1]["wall_s"]:
+                    break
+            preempted = llm.engine.scheduler.preemptions
     first, rows = rows[0], rows[1:]
     job.figure(
         name,
@@ -52,8 +51,8 @@ def _ours(job: Job, name: str, **settings: Any) -> None:
         prompt=length,
         new=new,
         preemptions=preempted,
-        captured=None if captured is None else len(captured.seconds),
-        capture_s=None if captured is None else sum(captured.seconds),
+        load_s=loaded,
+        captures=captures.figures(),
     )
 
 

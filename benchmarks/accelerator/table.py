@@ -46,7 +46,7 @@ def show(document: dict[str, Any]) -> None:
             checks.add_row(name, "–", "–", reason, "–")
     for table in (figures, checks):
         console.print(table, markup=False)
-    first = next(iter(document["parts"].values()), {})
+    first: dict[str, Any] = next(iter(document["parts"].values()), {})
     device = next((p["device"]["name"] for p in document["parts"].values() if "device" in p), "?")
     versions = ", ".join(f"{k} {v}" for k, v in first.get("versions", {}).items())
     console.print(f"{device}; {versions}; {first.get('date', '')} UTC", markup=False)
