@@ -72,6 +72,7 @@ def arithmetic(
             cells = [row["prompts"], row["right"], row["of"], share, row["prompt_tokens"]]
             shown.add_row(*map(str, cells))
         console().print(shown)
-        console().print(f"{result['dtype']} on {result['device']}, {seconds:.1f} s")
+        numbers = " ".join(filter(None, (result["dtype"], result["quantization"])))
+        console().print(f"{numbers} on {result['device']}, {seconds:.1f} s")
     if right / total < at_least:
         raise typer.Exit(1)

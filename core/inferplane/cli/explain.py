@@ -43,7 +43,7 @@ def explain(
 def _print(found: dict[str, Any]) -> None:
     from rich.markup import escape
 
-    from .show import console
+    from .show import console, rows_of
 
     out = console()
     out.print(_head(found))
@@ -58,8 +58,8 @@ def _print(found: dict[str, Any]) -> None:
         out.print(_reasons(found["ops"]))
     out.print()
     out.print(_settings(found["settings"]))
-    for warning in found["warnings"]:
-        out.print(f"[bold]warning[/]  {escape(warning)}")
+    if found["warnings"]:
+        out.print(rows_of(("[bold]warning[/]", escape(text)) for text in found["warnings"]))
 
 
 def _head(found: dict[str, Any]) -> Any:

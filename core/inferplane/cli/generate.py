@@ -19,7 +19,9 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None)
 def generate(
     model: str = typer.Argument(..., metavar="MODEL", help="Folder, bundled name or hub name."),
     prompt: str | None = typer.Argument(
-        None, metavar="PROMPT", help="The prompt; - reads standard input."
+        None,
+        metavar="PROMPT",
+        help="The prompt; - reads it from standard input.",
     ),
     file: Path | None = typer.Option(None, "--file", help="A prompt a line; answers all at once."),
     chat: bool = typer.Option(False, "--chat", help="Use the model's chat template."),
@@ -73,7 +75,7 @@ def _prompts(prompt: str | None, file: Path | None) -> list[str]:
         if not found:
             raise UserError(f"--file {file} has no prompt")
         return found
-    return [sys.stdin.read() if prompt == "-" else str(prompt)]
+    return [sys.stdin.read().removesuffix("\n") if prompt == "-" else str(prompt)]
 
 
 def _ask(llm: Any, text: str, chat: bool) -> Any:

@@ -21,6 +21,10 @@ def test_chat_and_standard_input(run):
     assert done.stdout == "703\n", done.stderr
 
 
+def test_the_newline_that_shells_add_is_no_part_of_the_prompt(run):
+    assert run("generate", "tiny-arithmetic", "-", *CPU, stdin="20+30=\n").stdout == "50\n"
+
+
 def test_a_file_of_prompts_as_json(run, tmp_path):
     file = tmp_path / "prompts"
     file.write_text("1+1=\n\n20+30=\n")
@@ -55,4 +59,6 @@ def test_eval_counts_right_answers(run):
 
 def test_eval_below_the_wanted_share_ends_with_1(run):
     flags = ["--load-format", "dummy", "--questions", "4", "--at-least", "0.9"]
-    assert run("eval", "arithmetic", *flags, *CPU).returncode == 1
+    done = run("eval", "arithmetic", *flags, "--quantization", "int8", *CPU)
+    assert done.returncode == 1
+    assert " int8 on " in done.stdout.splitlines()[-1]
