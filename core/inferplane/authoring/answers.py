@@ -92,6 +92,8 @@ def _reason(candidate: Candidate, request: Request, answer: Support) -> Iterator
         yield Finding("IP303", candidate.name, message)
         return
     lowered = text.lower()
+    if "installed" in lowered:  # a library that is missing says nothing of the request
+        return
     if not any(value in lowered for value in _values(request)):
         message = (
             f"it refused {_words(request)} with {text!r}, which names nothing of the request: "
@@ -112,7 +114,8 @@ def _values(value: Any) -> Iterator[str]:
             yield str(inner.value).lower()
         elif isinstance(inner, tuple | frozenset):
             for item in inner:
-                yield from _values(item) if is_dataclass(item) else [str(item).lower()]
+                words = item if isinstance(item, tuple) else (item,)  # details are pairs
+                yield from _values(item) if is_dataclass(item) else map(str.lower, map(str, words))
         elif isinstance(inner, int) and not isinstance(inner, bool):
             yield from (str(inner), f"{inner:,}")
         elif str(inner):
