@@ -90,8 +90,7 @@ class AiterPrefill(AiterUnified):
         table = torch.from_numpy(metadata.page_table[cut:]).to(torch.int32).clamp(min=0)
         used = table[torch.arange(table.shape[1]) < counts[:, None]]
         ends = torch.cat([counts.new_zeros(1), counts.cumsum(0, dtype=torch.int32)])
-        device = metadata.device_slots.device
-        decodes = None
+        device, pin, decodes = metadata.device_slots.device, metadata.pin, None
         if cut:
             decodes = PageTables(
                 starts_B1=tables.starts_B1[: cut + 1],
@@ -104,10 +103,10 @@ class AiterPrefill(AiterUnified):
         return Plan(
             decodes=decodes,
             first_token=int(starts[0]),
-            starts=(starts - starts[0]).to(device, non_blocking=True),
-            page_starts=ends.to(device, non_blocking=True),
-            pages=F.pad(used, (0, _READ_AHEAD)).to(device, non_blocking=True),
-            last_lengths=(lengths - (counts - 1) * page).to(device, non_blocking=True),
+            starts=pin(starts - starts[0]).to(device, non_blocking=True),
+            page_starts=pin(ends).to(device, non_blocking=True),
+            pages=pin(F.pad(used, (0, _READ_AHEAD))).to(device, non_blocking=True),
+            last_lengths=pin(lengths - (counts - 1) * page).to(device, non_blocking=True),
             longest_new=int(starts.diff().max()),
             longest=int(lengths.max()),
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,18 @@ def test_it_gives_what_the_reference_gives(kernel, rows, change, aiter):
     request = ask(PROPS, **CHANGES[change])
     sinks = torch.linspace(-1, 2, request.heads) if request.sinks else None
     Step(request, STEPS[rows]).check(kernel, LIMITS, sinks)
+
+
+@pytest.mark.parametrize(("kernel", "copies"), [(AiterUnified, 3), (AiterPrefill, 7)])
+def test_plans_go_to_the_device_from_page_locked_memory(kernel, copies, aiter):
+    made, seen = kernel(ask(PROPS)), []
+
+    def pin(tensor):
+        seen.append(tensor)
+        return tensor.clone()
+
+    made.plan(replace(Step(made.request, STEPS["both"]).metadata, pin=pin), None)
+    assert len(seen) == copies
 
 
 @pytest.mark.parametrize("kernel", [AiterUnified, AiterPrefill])
