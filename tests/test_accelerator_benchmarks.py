@@ -155,7 +155,7 @@ def test_a_kernel_with_wrong_results_is_not_timed(accelerator, batch, fault):
     if fault == "nothing":
         assert paged.error() < 1e-2
     else:
-        with pytest.raises(accelerator.paged.NotRun, match="results are wrong"):
+        with pytest.raises(accelerator.paged.Wrong, match="results are wrong"):
             paged.error()
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .ceilings import ceilings
 from .clock import Clock, graphs_of
 from .job import Job, NotRun, spread
-from .paged import RIGHT, Batch, Paged, dense_of, draw, others, ours, request_of, right
+from .paged import RIGHT, Batch, Paged, Wrong, dense_of, draw, others, ours, request_of, right
 
 DECODE_WANTED, PREFILL_WANTED = 0.85, 0.60
 
@@ -54,6 +54,11 @@ class Bench:
         batch = draw(job, device, request_of(plan), size.rows, size.context, size.new)
         return cls(job, size, plan, device, batch, work_of(batch), top)
 
+    @property
+    def ours(self) -> Any:
+        """The candidate that the product takes."""
+        return ours(self.plan, self.batch.request, self.batch.tokens)
+
     def graph(self, capture: str = "all") -> Any:
         """Prompts take so long that launches do not count."""
         return graphs_of(self.plan) if self.size.new == 1 and capture != "none" else None
@@ -94,30 +99,35 @@ def _run(
     wanted: float,
     of: str,
 ) -> None:
-    """Ours and torch's in every size; then the other kernels, which may have much to compile."""
+    """Ours in every size first; then torch's, and the other kernels, which may have much to
+    compile: nothing that they break reaches ours."""
     import torch
 
+    def benches() -> Iterator[Bench]:
+        return (Bench.open(job, size, work_of, top) for size in sizes)
+
     with torch.inference_mode():
-        for size in sizes:
-            bench = Bench.open(job, size, work_of, top)
-            request = bench.batch.request
-            share = bench.kernel(ours(bench.plan, request, bench.batch.tokens))
-            if size is sizes[0]:
-                what = f"{size.name}, {of}"
+        for bench in benches():
+            share = bench.kernel(bench.ours)
+            if bench.size is sizes[0]:
+                what = f"{bench.size.name}, {of}"
                 job.check(what, f">= {wanted:.0%}", f"{share:.1%}", share >= wanted)
+        for bench in benches():
             _beside(bench)
-        for size in sizes:
-            bench = Bench.open(job, size, work_of, top)
-            request = bench.batch.request
-            taken = ours(bench.plan, request, bench.batch.tokens)
-            for other, candidate, why in others(bench.plan, request, taken):
-                if candidate is None:
-                    bench.not_run(other, why)
-                    continue
-                try:
-                    bench.kernel(candidate)
-                except Exception as error:  # whatever it raises is told, and stops nothing
-                    bench.not_run(other, _told(error))
+        for bench in benches():
+            _others(bench)
+
+
+def _others(bench: Bench) -> None:
+    """Whatever a kernel raises is told, and stops nothing."""
+    for other, candidate, why in others(bench.plan, bench.batch.request, bench.ours):
+        if candidate is None:
+            bench.not_run(other, why)
+            continue
+        try:
+            bench.kernel(candidate)
+        except Exception as error:
+            bench.not_run(other, _told(error))
 
 
 def _bytes_of(batch: Batch) -> int:
@@ -144,7 +154,7 @@ def _beside(bench: Bench) -> None:
             calls = [_sdpa(backend, *qkv, batch.new > 1) for qkv in dense]
             error = _error(calls[0](), right(batch, 0))
             if not error <= RIGHT:
-                raise NotRun(f"its results are wrong: the relative error is {error:.2g}")
+                raise Wrong(f"its results are wrong: the relative error is {error:.2g}")
             try:
                 bench.figure(who, calls, bench.graph(), error=error)
             except RuntimeError as reason:  # it cannot be captured
@@ -178,4 +188,4 @@ def _error(found_BHTD: Any, right_THD: Any) -> float:
 
 def _told(error: Exception) -> str:
     text = str(error).splitlines()[0] if str(error) else ""
-    return text if isinstance(error, NotRun) else f"{type(error).__name__}: {text}"[:500]
+    return text if isinstance(error, NotRun | Wrong) else f"{type(error).__name__}: {text}"[:500]

@@ -13,17 +13,9 @@ from .job import Job, NotRun, read, spread
 from .single import prompts_of
 
 RATIO = 3.0
-_MORE_TOKENS = 8192
-_MORE_SECONDS = 100.0  # least time left in which the second setting is tried
 
 
 def run_ours(job: Job) -> None:
-    _ours(job, "default settings")
-    if not job.small and job.left > _MORE_SECONDS:
-        _ours(job, f"{_MORE_TOKENS} tokens a step", max_num_batched_tokens=_MORE_TOKENS)
-
-
-def _ours(job: Job, name: str, **settings: Any) -> None:
     from inferplane.cli.bench import measure
 
     count, length, new = job.shapes.many
@@ -31,7 +23,7 @@ def _ours(job: Job, name: str, **settings: Any) -> None:
     rows = []
     with Captures() as captures:
         begin = time.perf_counter()
-        llm = job.open(max_num_seqs=count, max_model_len=most, **settings)
+        llm = job.open(max_num_seqs=count, max_model_len=most)
         loaded = time.perf_counter() - begin
         with llm:
             for at in range(job.shapes.repeats + 1):
@@ -41,7 +33,7 @@ def _ours(job: Job, name: str, **settings: Any) -> None:
             preempted = llm.engine.scheduler.preemptions
     first, rows = rows[0], rows[1:]
     job.figure(
-        name,
+        "default settings",
         output_tokens_per_s=statistics.median(row["output_tok_s"] for row in rows),
         seconds=spread([row["wall_s"] for row in rows]),
         first_token_p50_s=spread([row["ttft_p50_s"] for row in rows]),
@@ -51,6 +43,7 @@ def _ours(job: Job, name: str, **settings: Any) -> None:
         prompt=length,
         new=new,
         preemptions=preempted,
+        step_tokens=llm.plan.effective["max_num_batched_tokens"],
         load_s=loaded,
         captures=captures.figures(),
     )

@@ -18,6 +18,10 @@ RIGHT = 1e-2
 _QUERIES = 256  # whose scores are held at once
 
 
+class Wrong(Exception):
+    """A kernel's results are not those of attention."""
+
+
 def request_of(plan: Any) -> Any:
     """The request of the model's attention layers."""
     from inferplane.spec import AttentionRequest
@@ -170,8 +174,8 @@ class Paged:
         )
 
     def error(self) -> float:
-        """The largest relative error of a set, its result filled with NaN before. Raises NotRun
-        where it is wrong."""
+        """The largest relative error of a set, its result filled with NaN before. Raises Wrong
+        where it is more than rounding."""
         import torch
 
         worst = 0.0
@@ -183,7 +187,7 @@ class Paged:
             norm = torch.linalg.vector_norm
             error = float(norm(found_THD - right_THD) / norm(right_THD))
             if not error <= RIGHT:  # NaN too
-                raise NotRun(f"its results are wrong: the relative error is {error:.2g}")
+                raise Wrong(f"its results are wrong: the relative error is {error:.2g}")
             worst = max(worst, error)
         return worst
 
