@@ -145,12 +145,16 @@ class EngineClient:
         if known:
             return
         log.error("engine: %s", error)
-        for id, queue in self._queues.items():
-            queue.put_nowait(Output(id, [], Finish.ERROR, error=error))
+        self.give_up(error)
         for waiting in self._checks.values():
             if not waiting.done():
                 waiting.set_exception(ConnectionError(f"the engine ended: {error}"))
         self._checks.clear()
+
+    def give_up(self, error: str) -> None:
+        """Every open request ends with this error."""
+        for id, queue in self._queues.items():
+            queue.put_nowait(Output(id, [], Finish.ERROR, error=error))
 
     @property
     def open(self) -> int:

@@ -9,6 +9,7 @@ import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from math import ceil
 from typing import Any
 
 import uvicorn
@@ -23,6 +24,7 @@ from .metrics import Metrics
 from .service import Service
 
 log = logging.getLogger(__name__)
+_LAST_S = 1.0  # for errors to reach their clients
 
 
 class Server(uvicorn.Server):
@@ -46,17 +48,22 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         if self.service.draining:
-            self.force_exit = True
-        log.info(self._stopping())
+            self._give_up()
+            return
+        seconds, count = self.service.plan.settings.drain_timeout, self.service.client.open
+        rest = f": requests ({count}) have {seconds:g} s to end; a second signal ends at once"
+        log.info("stopping%s", rest if count else "")
         self.service.draining = True
         self.should_exit = True
+        asyncio.get_running_loop().call_later(seconds, self._give_up)
 
-    def _stopping(self) -> str:
-        count = self.service.client.open
-        if self.service.draining or not count:
-            return "stopping"
-        seconds = self.config.timeout_graceful_shutdown
-        return f"stopping: requests ({count}) have {seconds} s to end; a second signal ends at once"
+    def _give_up(self) -> None:
+        """Open requests end with an error; what then still hangs, with the process."""
+        client = self.service.client
+        if client.open:
+            log.warning("requests (%d) end with an error, since the server stops", client.open)
+            client.give_up("the server was stopped")
+        asyncio.get_running_loop().call_later(_LAST_S, setattr, self, "force_exit", True)
 
 
 def open_socket(host: str, port: int) -> socket.socket:
@@ -105,7 +112,7 @@ async def _serve(
         make_app(service),
         log_level="warning" if level == "info" else level,
         access_log=level == "debug",
-        timeout_graceful_shutdown=int(plan.settings.drain_timeout),
+        timeout_graceful_shutdown=ceil(plan.settings.drain_timeout + 2 * _LAST_S),
     )
     server = Server(config, service)
     host, port = listener.getsockname()[:2]

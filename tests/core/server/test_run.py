@@ -17,7 +17,7 @@ import pytest
 from inferplane.errors import UserError
 from inferplane.server.run import open_socket
 
-pytestmark = pytest.mark.ci(platforms=["cpu"], suite="server", est_seconds=36)
+pytestmark = pytest.mark.ci(platforms=["cpu"], suite="server", est_seconds=42)
 
 LONG = {
     "model": "tiny",
@@ -44,6 +44,25 @@ def test_ctrl_c_exits_0(start: Callable):
     server = start()
     assert server.stop(signal.SIGINT) == 0
     assert server.log.read_text().endswith("stopping\n")
+
+
+@pytest.mark.parametrize("timeout", ["60", "0.3"])
+def test_what_has_no_time_to_end_gets_an_error(start: Callable, timeout):
+    server = start("--drain-timeout", timeout)
+    asking, answers = ask_and_go_on(server, n=48, max_tokens=1000)
+    if timeout == "60":
+        server.process.send_signal(signal.SIGINT)
+        while "stopping: requests (48)" not in server.log.read_text():
+            time.sleep(0.01)
+    began = time.monotonic()
+    assert server.stop(signal.SIGINT) == 0
+    assert time.monotonic() - began < 10
+    asking.join(timeout=30)
+    assert answers[0].status_code == 500
+    assert answers[0].json()["error"]["message"] == "the server was stopped"
+    log = server.log.read_text()
+    assert "end with an error, since the server stops" in log
+    assert "Traceback" not in log
 
 
 def test_the_engine_ends_with_the_server(start: Callable):
@@ -113,11 +132,12 @@ def test_a_bad_model_ends_the_start_with_its_reason(start: Callable, tmp_path, m
     assert "Traceback" not in log
 
 
-def ask_and_go_on(server: Any) -> tuple[threading.Thread, list[httpx.Response]]:
+def ask_and_go_on(server: Any, **fields: Any) -> tuple[threading.Thread, list[httpx.Response]]:
     """Sends a long request from a thread; returns when the server has it."""
     answers: list[httpx.Response] = []
     asking = threading.Thread(
-        target=lambda: answers.append(server.post("/v1/completions", LONG)), daemon=True
+        target=lambda: answers.append(server.post("/v1/completions", {**LONG, **fields})),
+        daemon=True,
     )
     asking.start()
     while server.get("/status")["open"] == 0:
