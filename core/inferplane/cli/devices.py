@@ -6,6 +6,8 @@ from typing import Any
 
 import typer
 
+from inferplane.plugins.errors import PluginError
+
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
@@ -48,6 +50,10 @@ def devices(
     if missing:
         out.print(rows_of(missing))
         out.print()
+    for row in rows:
+        if row["links"]:
+            out.print(_links(row["name"], row["links"]))
+            out.print()
     out.print("--device auto takes the available platform with the highest score.")
     for plugin in plugins:
         for warning in plugin.warnings:
@@ -55,6 +61,28 @@ def devices(
         if verbose and plugin.traceback:
             out.print(f"\n{plugin.label}:", style="bold")
             out.print(plugin.traceback, markup=False)
+
+
+def _links(name: str, rows: list[list[str]]) -> Any:
+    """How the devices of a platform are joined, as a table."""
+    from .show import table
+
+    shown = table(f"{name} links", *(f"{name}:{index}" for index in range(len(rows))))
+    for index, row in enumerate(rows):
+        shown.add_row(f"{name}:{index}", *(link or "–" for link in row))
+    return shown
+
+
+def links(plugin: Any, devices: Any) -> list[list[str]]:
+    """Of each device to each other, "" for none; empty where there are not two, or nobody tells."""
+    if len(devices) < 2:
+        return []
+    try:
+        found = plugin.call("inferplane_topology", props=devices[0])
+    except PluginError as error:
+        plugin.warnings.append(f"links are not known: {error}")
+        return []
+    return [list(row) for row in found.links] if found else []
 
 
 def describe(plugin: Any) -> dict[str, Any]:
@@ -69,6 +97,7 @@ def describe(plugin: Any) -> dict[str, Any]:
         "version": plugin.version,
         "contract": ".".join(map(str, spec.api)) if spec else "",
         "devices": [],
+        "links": [],
         "state": "cannot be used" if plugin.error else "ready",
         "reason": str(plugin.error or ""),
         "remedy": "",
@@ -88,6 +117,7 @@ def describe(plugin: Any) -> dict[str, Any]:
             }
             for d in found.devices
         ]
+        row["links"] = links(plugin, found.devices)
         if not found.available:
             row |= {"usable": False, "state": "no device"}
             row |= {"reason": found.reason, "remedy": found.remedy}

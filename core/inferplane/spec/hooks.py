@@ -35,7 +35,8 @@ PROVISIONAL_HOOKS = frozenset(
         "inferplane_formats",
     }
 )
-"""Hooks with no implementer in this repository yet: their objects may change within this major."""
+"""Hooks that nobody implements yet, or that ran on no real device: their objects may change within
+this major."""
 
 
 class InferplaneSpecs:

@@ -9,6 +9,7 @@ from inferplane.spec import (
     Candidate,
     Device,
     DeviceProps,
+    LinkTopology,
     MemoryInfo,
     PlatformSpec,
     SettingProposal,
@@ -48,6 +49,13 @@ def inferplane_memory(props: DeviceProps) -> MemoryInfo:
     from .memory import memory_info
 
     return memory_info(props)
+
+
+@hookimpl
+def inferplane_topology(props: DeviceProps) -> LinkTopology:
+    """Every device to every other by the host's memory."""
+    each = range(load_settings().devices)
+    return LinkTopology(tuple(tuple("" if a == b else "host" for b in each) for a in each))
 
 
 @hookimpl

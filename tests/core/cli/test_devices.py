@@ -36,3 +36,32 @@ def test_what_cannot_be_used_is_told_below_the_table(run, tmp_path):
     assert rows["broken"]["usable"] is False
     assert "libbroken" in rows["broken"]["reason"]
     assert rows["cpu"]["reason"] == ""
+
+
+def test_links_between_several_devices_are_a_table(run):
+    pytest.importorskip("inferplane_sim")
+    done = run("devices", SIM_DEVICES="3", COLUMNS="80")
+    shown = done.stdout.split("sim links")[1].splitlines()
+    assert shown[0].split() == ["sim:0", "sim:1", "sim:2"]
+    assert shown[2].split() == ["sim:1", "host", "–", "host"]
+    rows = {r["name"]: r for r in json.loads(run("devices", "--json", SIM_DEVICES="3").stdout)}
+    assert rows["sim"]["links"][0] == ["", "host", "host"]
+    assert rows["cpu"]["links"] == []
+
+
+def test_one_device_has_no_links(run):
+    assert "links" not in run("devices", SIM_DEVICES="1").stdout
+
+
+def test_links_that_cannot_be_read_are_a_warning_and_no_error():
+    from types import SimpleNamespace
+
+    from inferplane.cli.devices import links
+    from inferplane.plugins.errors import ImportFailed
+
+    def call(hook, props):
+        raise ImportFailed("no library")
+
+    plugin = SimpleNamespace(call=call, warnings=[])
+    assert links(plugin, ["a", "b"]) == []
+    assert plugin.warnings == ["links are not known: no library"]
