@@ -109,6 +109,9 @@ def test_every_candidate_loads(aiter):
             assert callable(load(candidate)), candidate.name
 
 
+@pytest.mark.skipif(
+    torch.__version__.startswith("2.11."), reason="torch 2.11: no scales of rows on the CPU"
+)
 @pytest.mark.parametrize(("target", "scheme"), [("mi300x", None), ("mi355x", "fp8")])
 def test_aiters_kernels_are_measured_beside_the_portable_ones(target, scheme, aiter, monkeypatch):
     """By `inferplane tune --compare`: AITER is emulated, and Triton fails."""

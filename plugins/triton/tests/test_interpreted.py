@@ -9,14 +9,27 @@ import os
 import re
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+
+def _version(name: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(number) for number in version(name).split(".")[:2])
+    except PackageNotFoundError:
+        return (0,)
+
+
 pytestmark = [
     pytest.mark.ci(platforms=["cpu"], suite="plugins", est_seconds=150),
     pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed"),
+    pytest.mark.skipif(
+        _version("triton") < (3, 7) and _version("numpy") >= (2, 4),
+        reason="the interpreter of Triton 3.6 needs numpy before 2.4",
+    ),
 ]
 
 FOLDER = Path(__file__).parent / "interpreted"
