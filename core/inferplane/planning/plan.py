@@ -115,7 +115,9 @@ def make_plan(
     if tuning.source and settings.tuning is None:
         effective = effective.with_value("tuning", tuning.source, "inferplane tune --compare")
     pins = Pins.parse(settings.kernel)
-    resolver = Resolver(catalog.candidates, pins, settings.strict, tuning)
+    resolver = Resolver(
+        catalog.candidates, pins, settings.strict, tuning, catalog.selection.platform.name
+    )
     mesh = mesh or Mesh()
     effective = _choose_page_size(
         effective, catalog, resolver, mesh, model_class, config, quantization

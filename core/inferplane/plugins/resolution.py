@@ -152,8 +152,15 @@ def _reason(rejected: Rejected) -> str:
     return f"{rejected.candidate.name}: {rejected.reason}{instead}"
 
 
+_Key = tuple[int, int, int, bool, str]
+
+
 class Resolver:
-    """Chooses candidates. The order: pins and bans, level, tuning data, priority, name."""
+    """Chooses candidates. The order: pins and bans, level, tuning data, priority, the platform's
+    own before those of features, name.
+
+    platform: its candidates' names begin with this and a dot.
+    """
 
     def __init__(
         self,
@@ -161,8 +168,9 @@ class Resolver:
         pins: Pins | None = None,
         strict: bool = False,
         tuning: Tuning = NO_TUNING,
+        platform: str = "",
     ) -> None:
-        self.pins = pins or Pins()
+        self.pins, self.own = pins or Pins(), f"{platform}."
         self.strict = strict
         self.tuning = tuning
         self.by_op: dict[str, list[Candidate]] = {}
@@ -211,7 +219,7 @@ class Resolver:
     def _best(
         self, request: Request, contains: frozenset[str], rejected: dict[str, Rejected]
     ) -> Candidate | None:
-        able: list[tuple[tuple[int, int, int, str], Candidate]] = []
+        able: list[tuple[_Key, Candidate]] = []
         for candidate in self.by_op.get(request.op, ()):
             support = self._ask(candidate, request, contains)
             if not support.ok:
@@ -223,7 +231,9 @@ class Resolver:
             if is_reference(candidate):
                 priority = -(1 << 30)
             rank = self.tuning.rank(request, candidate.name)
-            able.append(((-LEVELS[candidate.level], rank, -priority, candidate.name), candidate))
+            name = candidate.name
+            foreign = not name.startswith(self.own)
+            able.append(((-LEVELS[candidate.level], rank, -priority, foreign, name), candidate))
         able.sort(key=lambda item: item[0])
         for key, candidate in able[1:]:
             rejected.setdefault(candidate.name, Rejected(candidate, _behind(key, able[0])))
@@ -299,9 +309,7 @@ def ask(candidate: Candidate, request: Request) -> Support:
     return support
 
 
-def _behind(
-    key: tuple[int, int, int, str], best: tuple[tuple[int, int, int, str], Candidate]
-) -> str:
+def _behind(key: _Key, best: tuple[_Key, Candidate]) -> str:
     winner = best[1].name
     if key[0] != best[0][0]:
         return f"lower level than {winner}"
@@ -309,4 +317,6 @@ def _behind(
         return f"tuning data prefers {winner}"
     if key[2] != best[0][2]:
         return f"lower priority than {winner}"
+    if key[3] != best[0][3]:
+        return f"same priority, {winner} is the platform's own"
     return f"same priority, name after {winner}"

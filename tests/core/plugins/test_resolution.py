@@ -99,6 +99,15 @@ class TestOrder:
         assert choice.candidate.name == "x.a"
         assert reasons(choice) == {"x.b": "same priority, name after x.a"}
 
+    def test_a_platforms_own_come_before_equal_ones_of_features(self):
+        kernels = [candidate("a.fast"), candidate("x.b"), candidate("x.c", priority=-1)]
+        choice = Resolver(kernels, platform="x").choose(linear())
+        assert choice.candidate.name == "x.b"
+        assert reasons(choice) == {
+            "a.fast": "same priority, x.b is the platform's own",
+            "x.c": "lower priority than x.b",
+        }
+
     def test_a_reference_comes_last_whatever_its_priority(self):
         choice = resolver(candidate("reference.a", priority=99), candidate("x.a")).choose(linear())
         assert choice.candidate.name == "x.a"
