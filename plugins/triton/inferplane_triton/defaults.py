@@ -136,7 +136,8 @@ def products(asked: Recipe, dtype: str, device: DeviceProps, case: str) -> Confi
     columns = 32 if wide else 64 if few else 128
     block_k = 32 if wide else 128 if few or dtype_bytes(asked.type) == 1 else 64
     if asked.block_scaled:
-        block_k = 64 if asked.packed == 2 and not few else 128  # fp4 may be widened in registers
+        widened = asked.packed == 2 or asked.input == "as_is"  # in registers, where types differ
+        block_k = 64 if widened and not few else 128
     block_k = min(block_k, asked.most_k or block_k)
     given = dtype_bytes(dtype if asked.input in ("as_is", "static") else asked.type)
     stored = dtype_bytes(asked.type) if asked.kind in ("float", "fp8") else 1 / asked.packed

@@ -33,8 +33,8 @@ def expert_products(
     x, x_at, valid, x_scale, row, x_groups, w, n, n_valid, scale, zero, last, table, bias,
     N: tl.constexpr, K: tl.constexpr, PACKED: tl.constexpr, KIND: tl.constexpr,
     OFFSET: tl.constexpr, ZERO: tl.constexpr, W_GROUP: tl.constexpr, W_ROWS: tl.constexpr,
-    W_STEP: tl.constexpr, W_EXPONENTS: tl.constexpr, INPUT: tl.constexpr, X_GROUP: tl.constexpr,
-    X_EXPONENTS: tl.constexpr, TYPE: tl.constexpr, HIGH: tl.constexpr,
+    W_STEP: tl.constexpr, W_EXPONENTS: tl.constexpr, IN_WEIGHT: tl.constexpr, INPUT: tl.constexpr,
+    X_GROUP: tl.constexpr, X_EXPONENTS: tl.constexpr, TYPE: tl.constexpr, HIGH: tl.constexpr,
     BLOCK_SCALED: tl.constexpr, X_FORMAT: tl.constexpr, LAST: tl.constexpr, BIAS: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
@@ -53,7 +53,7 @@ def expert_products(
     else:
         acc = products(
             x, x_at, valid, x_scale, x_scale_at, w, w_at, n_valid, scale, zero, scale_at, table,
-            0, K, K, KIND, OFFSET, ZERO, W_GROUP, W_STEP, W_EXPONENTS, INPUT, X_GROUP,
+            0, K, K, KIND, OFFSET, ZERO, W_GROUP, W_STEP, W_EXPONENTS, IN_WEIGHT, INPUT, X_GROUP,
             X_EXPONENTS, TYPE, HIGH, BLOCK_M, BLOCK_N, BLOCK_K,
         )  # fmt: skip
     if LAST:
@@ -75,10 +75,10 @@ def experts_kernel(
     ACTIVATION: tl.constexpr, LIMIT: tl.constexpr,
     PACKED: tl.constexpr, KIND: tl.constexpr, OFFSET: tl.constexpr, ZERO: tl.constexpr,
     W_GROUP: tl.constexpr, W_ROWS: tl.constexpr, W_STEP: tl.constexpr, W_EXPONENTS: tl.constexpr,
-    INPUT: tl.constexpr, X_GROUP: tl.constexpr, X_EXPONENTS: tl.constexpr, TYPE: tl.constexpr,
-    HIGH: tl.constexpr, BLOCK_SCALED: tl.constexpr, X_FORMAT: tl.constexpr, LAST: tl.constexpr,
-    BIAS: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
-    ABREAST: tl.constexpr,
+    IN_WEIGHT: tl.constexpr, INPUT: tl.constexpr, X_GROUP: tl.constexpr, X_EXPONENTS: tl.constexpr,
+    TYPE: tl.constexpr, HIGH: tl.constexpr, BLOCK_SCALED: tl.constexpr, X_FORMAT: tl.constexpr,
+    LAST: tl.constexpr, BIAS: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr,
+    BLOCK_K: tl.constexpr, ABREAST: tl.constexpr,
 ):  # fmt: skip
     """A program: BLOCK_N of OUT columns of one block, which is of one expert. y [T E, OUT].
 
@@ -112,15 +112,16 @@ def experts_kernel(
     x_at = row * x_t
     out = expert_products(
         x, x_at, valid, x_scale, row, x_groups, w, n, n_valid, scale, zero, last, table, bias,
-        N, K, PACKED, KIND, OFFSET, ZERO, W_GROUP, W_ROWS, W_STEP, W_EXPONENTS, INPUT, X_GROUP,
-        X_EXPONENTS, TYPE, HIGH, BLOCK_SCALED, X_FORMAT, LAST, BIAS, BLOCK_M, BLOCK_N, BLOCK_K,
+        N, K, PACKED, KIND, OFFSET, ZERO, W_GROUP, W_ROWS, W_STEP, W_EXPONENTS, IN_WEIGHT, INPUT,
+        X_GROUP, X_EXPONENTS, TYPE, HIGH, BLOCK_SCALED, X_FORMAT, LAST, BIAS, BLOCK_M, BLOCK_N,
+        BLOCK_K,
     )  # fmt: skip
     if GATED:
         up = expert_products(
             x, x_at, valid, x_scale, row, x_groups, w, OUT + n, n_valid, scale, zero, last, table,
-            bias, N, K, PACKED, KIND, OFFSET, ZERO, W_GROUP, W_ROWS, W_STEP, W_EXPONENTS, INPUT,
-            X_GROUP, X_EXPONENTS, TYPE, HIGH, BLOCK_SCALED, X_FORMAT, LAST, BIAS, BLOCK_M, BLOCK_N,
-            BLOCK_K,
+            bias, N, K, PACKED, KIND, OFFSET, ZERO, W_GROUP, W_ROWS, W_STEP, W_EXPONENTS, IN_WEIGHT,
+            INPUT, X_GROUP, X_EXPONENTS, TYPE, HIGH, BLOCK_SCALED, X_FORMAT, LAST, BIAS, BLOCK_M,
+            BLOCK_N, BLOCK_K,
         )  # fmt: skip
         out = activated(out, up, limit, ACTIVATION, LIMIT)
     place = y + pair[:, None] * OUT + n[None, :]

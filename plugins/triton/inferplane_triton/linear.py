@@ -31,8 +31,8 @@ def linear_kernel(
     x, x_scale, w, scale, zero, last, table, bias, y, tokens, x_t, x_groups,
     N: tl.constexpr, K: tl.constexpr, PACKED: tl.constexpr, KIND: tl.constexpr,
     OFFSET: tl.constexpr, ZERO: tl.constexpr, W_GROUP: tl.constexpr, W_ROWS: tl.constexpr,
-    W_STEP: tl.constexpr, W_EXPONENTS: tl.constexpr, INPUT: tl.constexpr, X_GROUP: tl.constexpr,
-    X_EXPONENTS: tl.constexpr, TYPE: tl.constexpr, HIGH: tl.constexpr,
+    W_STEP: tl.constexpr, W_EXPONENTS: tl.constexpr, IN_WEIGHT: tl.constexpr, INPUT: tl.constexpr,
+    X_GROUP: tl.constexpr, X_EXPONENTS: tl.constexpr, TYPE: tl.constexpr, HIGH: tl.constexpr,
     BLOCK_SCALED: tl.constexpr, X_FORMAT: tl.constexpr, LAST: tl.constexpr, BIAS: tl.constexpr,
     SPLITS: tl.constexpr, BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
     ABREAST: tl.constexpr,
@@ -61,8 +61,8 @@ def linear_kernel(
     else:
         acc = products(
             x, x_at, m_valid, x_scale, x_scale_at, w, w_at, n_valid, scale, zero, scale_at, table,
-            begin, end, K, KIND, OFFSET, ZERO, W_GROUP, W_STEP, W_EXPONENTS, INPUT, X_GROUP,
-            X_EXPONENTS, TYPE, HIGH, BLOCK_M, BLOCK_N, BLOCK_K,
+            begin, end, K, KIND, OFFSET, ZERO, W_GROUP, W_STEP, W_EXPONENTS, IN_WEIGHT, INPUT,
+            X_GROUP, X_EXPONENTS, TYPE, HIGH, BLOCK_M, BLOCK_N, BLOCK_K,
         )  # fmt: skip
     if LAST:
         acc *= tl.load(last + n, mask=n_valid, other=0.0)[None, :]

@@ -12,6 +12,7 @@ import torch
 
 from inferplane.spec import QuantScheme
 from inferplane.spec.quantized import NF4_VALUES, by_rows, exponents, to_fnuz
+from inferplane.spec.torch_types import torch_dtype
 
 from .schemes import Recipe
 
@@ -20,7 +21,8 @@ from .schemes import Recipe
 class Operand:
     """weight [X, N, K] or [X, N, K/2]. scale, zero [X, G, N / rows]: applied in the steps.
     last: fp32 [X, N], applied to the sums. input_scale: fp32 [X, 1]. order int32 [K].
-    table: fp32 [16], of NF4. None for what a scheme does not have."""
+    table [16]: of NF4, in the type that is multiplied: loops would copy fp32 ahead, one by one.
+    None for what a scheme does not have."""
 
     weight: torch.Tensor
     scale: torch.Tensor | None = None
@@ -60,7 +62,10 @@ def operand(
         made.weight, last = to_fnuz(made.weight, ones)
     else:
         last = None
-    if recipe.group:
+    if recipe.in_weight:
+        kept, last = scales_of_weights(recipe, scheme, scale)
+        made.scale = _columns(kept)
+    elif recipe.group:
         made.scale = _columns(scale.half() if scheme.scale == "fp8_e4m3" else scale)
     else:
         numbers = exponents(scale) if scheme.scale == "ue8m0" else scale.float()
@@ -79,8 +84,36 @@ def operand(
     if scheme.reordered:
         made.order = tensors["order"]
     if recipe.kind == "nf4":
-        made.table = torch.tensor(NF4_VALUES, device=made.weight.device)
+        table = torch.tensor(NF4_VALUES, device=made.weight.device)
+        made.table = table.to(torch_dtype(recipe.type))
     return made
+
+
+_SMALLER = {"fp4": 126, "fp8_bits": 120}
+"""2 to the power of this: by how much `tiles.scaled_codes` makes weights smaller."""
+_ROOM = 8  # 2**8: what scales in e4m3 are divided by, so that they stay in bf16's range
+
+
+def scales_of_weights(
+    recipe: Recipe, scheme: QuantScheme, scale: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(scales of groups, fp32 [X, N]: what a row's sums are multiplied with), for weights that are
+    scaled before they are multiplied. scale: [X, N, G].
+
+    Powers of two are bytes, the exponents of fp32, and relative to the row's largest, which is left
+    to the sums: however large or small scales are, no weight leaves the range of bf16 at the upper
+    end. At the lower one, groups whose scale is less than 2**-132 (fp4) or 2**-124 (fp8) of their
+    row's largest lose what is below 2**-133 of that, the smallest number of bf16. Scales in e4m3
+    reach from 2**-9 to 448, and become bf16: all of their weights are exact.
+    """
+    smaller = _SMALLER[recipe.kind]
+    if scheme.scale == "ue8m0":
+        codes = scale.to(torch.int16)
+        top = codes.amax(-1, keepdim=True)
+        kept = (codes - top + (127 + smaller)).clamp(min=0).to(torch.uint8)
+        return kept, exponents(top[..., 0])
+    kept = (scale.float() * 2.0 ** (smaller - _ROOM)).bfloat16()
+    return kept, torch.full(scale.shape[:-1], 2.0**_ROOM, device=scale.device)
 
 
 def _columns(scale: torch.Tensor) -> torch.Tensor:

@@ -46,6 +46,7 @@ def constants(recipe: Recipe, made: Operand) -> dict[str, Any]:
         "W_ROWS": recipe.rows,
         "W_STEP": made.width,
         "W_EXPONENTS": recipe.exponents,
+        "IN_WEIGHT": recipe.in_weight,
         "INPUT": _INPUTS[recipe.input].value,
         "X_GROUP": recipe.input_group,
         "X_EXPONENTS": recipe.input_exponents,

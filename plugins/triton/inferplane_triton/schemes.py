@@ -41,6 +41,11 @@ _KINDS: dict[str, Kind] = {
     "fp4_e2m1": "fp4",
     "nf4": "nf4",
 }
+_CODE_BITS = {"fp4_e2m1": 2, "fp8_e4m3": 4}
+_SCALE_BITS = {"ue8m0": 0, "fp8_e4m3": 4}
+_TYPE_BITS = {"fp32": 24, "bf16": 8}
+"""Significant bits. A product has as many as both factors together; a power of two adds none. Types
+are those whose exponents reach as far as fp32's."""
 _LARGEST = {"int8": 127.0, "fp8_e4m3": 448.0, "fp8_e4m3fnuz": 240.0}
 SHARED_EXPONENT = 32  # inputs that share one in the formats of the OCP
 LEAST_GROUP = 16  # inputs of the smallest matrix product
@@ -63,7 +68,8 @@ class Recipe:
     scale of the steps, 0 for none. exponents: those scales are ue8m0. input: what inputs are when
     they are read. input_group: how many share a scale. input_exponents: those scales are ue8m0.
     high: the largest value of `type`, if inputs are quantized. most_k: inputs that a step may take
-    at most, 0 for any. block_scaled: on the device's own unit for shared exponents.
+    at most, 0 for any. block_scaled: on the device's own unit for shared exponents. in_weight:
+    scales of groups are multiplied into the weight, which is exact in `type`, not into products.
     """
 
     kind: Kind
@@ -79,6 +85,7 @@ class Recipe:
     high: float = 0.0
     most_k: int = 0
     block_scaled: bool = False
+    in_weight: bool = False
 
     @property
     def packed(self) -> int:
@@ -110,6 +117,7 @@ def recipe(scheme: QuantScheme, dtype: str, inputs: int, device: DeviceProps) ->
         input_group = scheme.activation_group if given == "group" else 0
     shared = [size for size in (group, input_group) if size]
     own_unit = _block_scaled(scheme, dtype, inputs, device)
+    in_weight = not own_unit and _exact(scheme, dtype)
     return Recipe(
         kind=kind,
         type=multiplied,
@@ -122,8 +130,9 @@ def recipe(scheme: QuantScheme, dtype: str, inputs: int, device: DeviceProps) ->
         input_group=input_group,
         input_exponents=given == "group" and scheme.activation_scale == "ue8m0",
         high=high,
-        most_k=0 if own_unit else min(shared, default=0),
+        most_k=0 if own_unit or in_weight else min(shared, default=0),
         block_scaled=own_unit,
+        in_weight=in_weight,
     )
 
 
@@ -145,6 +154,16 @@ def _block_scaled(scheme: QuantScheme, dtype: str, inputs: int, device: DevicePr
     return weight and shared and not scheme.global_scale and inputs % 64 == 0
 
 
+def _exact(scheme: QuantScheme, dtype: str) -> bool:
+    """Whether a code times its group's scale has no more bits than the type of the inputs."""
+    if scheme.activation or scheme.granularity != "group" or scheme.weight not in _CODE_BITS:
+        return False
+    if scheme.scale not in _SCALE_BITS:
+        return False
+    bits = _CODE_BITS[scheme.weight] + _SCALE_BITS[scheme.scale]
+    return bits <= _TYPE_BITS.get(dtype, 0)
+
+
 def fp8_type(device: DeviceProps) -> str:
     """The 8-bit floating-point type that the device multiplies, "" for none."""
     for name in ("fp8_e4m3", "fp8_e4m3fnuz"):
@@ -153,13 +172,16 @@ def fp8_type(device: DeviceProps) -> str:
     return ""
 
 
-def extra_bytes(scheme: QuantScheme, rows: int, inputs: int) -> int:
+def extra_bytes(
+    scheme: QuantScheme, rows: int, inputs: int, dtype: str, device: DeviceProps
+) -> int:
     """What the kernels keep beyond the canonical tensors of a weight: scales of rows are fp32, and
-    fp8 scales of groups are fp16."""
+    fp8 scales of groups are of two bytes."""
     if not scheme.quantized:
         return 0
     extra = 0
-    if scheme.granularity in ("tensor", "channel") or scheme.global_scale:
+    in_weight = recipe(scheme, dtype, inputs, device).in_weight
+    if scheme.granularity in ("tensor", "channel") or scheme.global_scale or in_weight:
         extra += 4 * rows
     if scheme.granularity == "group" and scheme.scale == "fp8_e4m3":
         extra += rows * inputs // scheme.group

@@ -134,13 +134,14 @@ def heads(request: HeadsLinearRequest) -> Support:
 
 def linear_extra(request: LinearRequest) -> int:
     inputs, rows = sharded(request)
-    return schemes.extra_bytes(request.scheme, rows, inputs)
+    return schemes.extra_bytes(request.scheme, rows, inputs, request.dtype, request.device)
 
 
 def experts_extra(request: ExpertsRequest) -> int:
     r = request
     both = ((2 * r.intermediate, r.hidden), (r.hidden, r.intermediate))
-    return r.experts * sum(schemes.extra_bytes(r.scheme, *sizes) for sizes in both)
+    each = (schemes.extra_bytes(r.scheme, *sizes, r.dtype, r.device) for sizes in both)
+    return r.experts * sum(each)
 
 
 def route(request: RoutingRequest) -> Support:

@@ -2,7 +2,8 @@
 
 Legend: M rows (tokens), N outputs, K inputs; a tile is [M, N], and takes BLOCK_K inputs a step.
 Codes of weights are multiplied as they are, scales are applied to the products: in every step where
-inputs share them by groups, else once behind the last.
+inputs share them by groups, else once behind the last. IN_WEIGHT: where a code times its group's
+scale is exact in the type that is multiplied, that is done first, and a step takes several groups.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ def codes(
 ):  # fmt: skip
     """[K, N] of TYPE: the weights of one step, without their scales.
 
-    w_at [N]: where rows begin, in elements of `w`. k: the first input. zero [N]. table: of NF4.
+    w_at [N]: where rows begin, in elements of `w`. k: the first input. zero [N]. table: of NF4, in
+    TYPE.
     """
     INTEGER: tl.constexpr = KIND == INT8 if KIND < INT4 else KIND == INT4
     if KIND >= INT4:
@@ -87,7 +89,10 @@ def codes(
         if not EVEN:
             mask = mask & (at < K // 2)[None, :]
         both = tl.load(w + w_at[:, None] + at[None, :], mask=mask, other=0)
-        code = tl.trans(tl.interleave(both & 15, both >> 4))
+        low, high = both & 15, both >> 4
+        if KIND == NF4:  # read before they are spread over more registers
+            low, high = tl.load(table + low.to(tl.int32)), tl.load(table + high.to(tl.int32))
+        code = tl.trans(tl.interleave(low, high))
     else:
         at = k + tl.arange(0, BLOCK_K)
         mask = n_valid[None, :]
@@ -98,8 +103,6 @@ def codes(
         code = fp8_values(code).to(TYPE)
     elif KIND == FP4:
         code = fp4_values(code).to(TYPE)
-    elif KIND == NF4:
-        code = tl.load(table + code.to(tl.int32)).to(TYPE)
     elif INTEGER:
         if ZERO or (OFFSET != 0):
             code = code.to(tl.int16) - OFFSET
@@ -110,6 +113,61 @@ def codes(
         else:
             code = code.to(tl.float32).to(TYPE)
     return code
+
+
+@triton.jit
+def scaled(bits, scale, W_EXPONENTS: tl.constexpr, TYPE: tl.constexpr):
+    """Bits of fp32 [N, K], times scale [N, G]: of TYPE, bf16 or fp32. W_EXPONENTS: scales are the
+    exponents of fp32. What is exact is not rounded: its lower bits are cut off."""
+    N: tl.constexpr = bits.shape[0]
+    K: tl.constexpr = bits.shape[1]
+    GROUPS: tl.constexpr = scale.shape[1]
+    if W_EXPONENTS:
+        scale = (scale.to(tl.int32) << 23).to(tl.float32, bitcast=True)
+    value = tl.reshape(bits.to(tl.float32, bitcast=True), (N, GROUPS, K // GROUPS))
+    value = tl.reshape(value * scale.to(tl.float32)[:, :, None], (N, K))
+    if tl.bfloat16 == TYPE:
+        high = value.to(tl.int32, bitcast=True) >> 16
+        value = high.to(tl.int16).to(tl.bfloat16, bitcast=True)
+    return value
+
+
+@triton.jit
+def scaled_codes(
+    w, w_at, scale, k, n_valid, K: tl.constexpr, KIND: tl.constexpr, W_EXPONENTS: tl.constexpr,
+    EVEN: tl.constexpr, BLOCK_K: tl.constexpr, TYPE: tl.constexpr,
+):  # fmt: skip
+    """[K, N] of TYPE: the weights of one step times scale [N, G], of KIND FP4 or FP8_BITS.
+
+    A code's bits become the lowest exponents and the highest fraction of fp32, which makes it
+    2**126 (FP4) or 2**120 times too small; `prepared.scales_of_weights` has put that into the
+    scales. Arguments are as in `codes`.
+    """
+    PACKED: tl.constexpr = 2 if KIND == FP4 else 1
+    at = k // PACKED + tl.arange(0, BLOCK_K // PACKED)
+    mask = n_valid[:, None]
+    if not EVEN:
+        mask = mask & (at < K // PACKED)[None, :]
+    code = tl.load(w + w_at[:, None] + at[None, :], mask=mask, other=0)
+    code = code.to(tl.int8, bitcast=True).to(tl.int32)  # the sign is in all higher bits
+    if KIND == FP4:  # 0x81C00000: the sign, two bits of the exponent, one of the fraction
+        low = scaled(((code << 28) >> 6) & -0x7E400000, scale, W_EXPONENTS, TYPE)
+        high = scaled((code << 18) & -0x7E400000, scale, W_EXPONENTS, TYPE)
+        weight = tl.interleave(low, high)
+    else:  # 0x87F00000: four bits and three
+        weight = scaled((code << 20) & -0x78100000, scale, W_EXPONENTS, TYPE)
+    return tl.trans(weight)
+
+
+@triton.jit
+def group_scales(
+    scale, scale_at, n_valid, k, last, W_GROUP: tl.constexpr, W_STEP: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+):  # fmt: skip
+    """[N, G]: the scales of a step's groups as stored, from input k on; 0 from `last` on."""
+    groups = k // W_GROUP + tl.arange(0, (BLOCK_K + W_GROUP - 1) // W_GROUP)
+    mask = n_valid[:, None] & (groups * W_GROUP < last)[None, :]
+    return tl.load(scale + groups[None, :] * W_STEP + scale_at[:, None], mask=mask, other=0.0)
 
 
 @triton.jit
@@ -127,7 +185,7 @@ def products(
     first, last,
     K: tl.constexpr, KIND: tl.constexpr, OFFSET: tl.constexpr, ZERO: tl.constexpr,
     W_GROUP: tl.constexpr, W_STEP: tl.constexpr, W_EXPONENTS: tl.constexpr,
-    INPUT: tl.constexpr, X_GROUP: tl.constexpr, X_EXPONENTS: tl.constexpr,
+    IN_WEIGHT: tl.constexpr, INPUT: tl.constexpr, X_GROUP: tl.constexpr, X_EXPONENTS: tl.constexpr,
     TYPE: tl.constexpr, HIGH: tl.constexpr,
     BLOCK_M: tl.constexpr, BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr,
 ):  # fmt: skip
@@ -136,10 +194,11 @@ def products(
 
     x_at [M], x_scale_at [M]: where rows begin. INPUT: what is read at `x`; STATIC: a scale at
     x_scale. scale, zero: [K / W_GROUP, W_STEP]; scale_at [N]: columns of them. W_GROUP of 0: no
-    scales in the steps. TYPE: what is multiplied.
+    scales in the steps. IN_WEIGHT: see `scaled_codes`; else BLOCK_K is at most W_GROUP. TYPE: what
+    is multiplied.
     """
     EVEN: tl.constexpr = K % BLOCK_K == 0
-    BY_STEP: tl.constexpr = (W_GROUP > 0) or (INPUT == GROUP)
+    BY_STEP: tl.constexpr = ((W_GROUP > 0) and not IN_WEIGHT) or (INPUT == GROUP)
     INTEGERS: tl.constexpr = tl.int8 == TYPE
     if INTEGERS and not BY_STEP:
         acc = tl.zeros((BLOCK_M, BLOCK_N), tl.int32)
@@ -150,7 +209,9 @@ def products(
     z, w_s, x_s = w_at, w_at, x_at
     if ZERO:
         z = tl.load(zero + _group(first, W_GROUP) * W_STEP + scale_at, mask=n_valid, other=0)
-    if W_GROUP > 0:
+    if IN_WEIGHT:
+        w_s = group_scales(scale, scale_at, n_valid, first, last, W_GROUP, W_STEP, BLOCK_K)
+    elif W_GROUP > 0:
         w_s = tl.load(scale + first // W_GROUP * W_STEP + scale_at, mask=n_valid, other=0.0)
     if INPUT == GROUP:
         x_s = tl.load(x_scale + x_scale_at + first // X_GROUP, mask=x_valid, other=0.0)
@@ -162,7 +223,17 @@ def products(
         given = tl.load(x + x_at[:, None] + at[None, :], mask=mask, other=0.0)
         if INPUT == STATIC:
             given = quantized(given.to(tl.float32) / step_size, TYPE, HIGH)
-        weight = codes(w, w_at, z, table, k, n_valid, K, KIND, OFFSET, ZERO, EVEN, BLOCK_K, TYPE)
+        if IN_WEIGHT:
+            weight = scaled_codes(
+                w, w_at, w_s, k, n_valid, K, KIND, W_EXPONENTS, EVEN, BLOCK_K, TYPE
+            )
+            w_s = group_scales(
+                scale, scale_at, n_valid, k + BLOCK_K, last, W_GROUP, W_STEP, BLOCK_K
+            )
+        else:
+            weight = codes(
+                w, w_at, z, table, k, n_valid, K, KIND, OFFSET, ZERO, EVEN, BLOCK_K, TYPE
+            )
         if BY_STEP:
             if INTEGERS:
                 part = tl.dot(given, weight, out_dtype=tl.int32).to(tl.float32)

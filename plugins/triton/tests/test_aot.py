@@ -39,6 +39,7 @@ EVERY_COMMIT = (
     "linear many fp8 fp8 block",
     "moe.route groups 8 of 256",
     "moe.experts many plain",
+    "moe.experts few mxfp4",
 )
 
 
@@ -126,6 +127,17 @@ def test_products_with_quantized_weights_use_matrix_instructions(target):
     names = [n for n in figures if re.search(r"linear_kernel|experts_kernel|latent_kernel", n)]
     assert len(names) >= 40
     assert [name for name in names if not figures[name]["matrix"]] == []
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_steps_take_several_of_the_groups_whose_scales_go_into_the_weight(target):
+    found = {
+        name: figures
+        for name, figures in committed()["figures"][target].items()
+        if re.search(r" (mxfp4|mxfp8 weight|nvfp4): (linear|experts)_kernel", name)
+    }
+    assert len(found) == 14  # few and many; of experts two products, and no mxfp8
+    assert {name: f for name, f in found.items() if f["step"] < 64 or f["spills"]} == {}
 
 
 @pytest.mark.parametrize("target", ["sm_90", "sm_100", "sm_120", "gfx942", "gfx950"])

@@ -72,6 +72,8 @@ SCHEMES = (
     UNQUANTIZED,
     QuantScheme.named(weight="int4", granularity="group", group=128),
     QuantScheme.named(weight="fp4_e2m1", granularity="group", group=16, scale="fp8_e4m3"),
+    QuantScheme.named(weight="fp4_e2m1", granularity="group", group=32, scale="ue8m0"),
+    QuantScheme.named(weight="fp8_e4m3", granularity="group", group=32, scale="ue8m0"),
     QuantScheme.named(weight="int8", activation="int8"),
 )
 
@@ -94,8 +96,7 @@ def test_defaults_of_products_are_in_the_space_and_fit(shared, dtype, scheme):
             space = SPACES[op][case]
             assert {n: v for n, v in found.items() if v not in space[n]} == {}
             rows = found.get("block_m", defaults.FEW_TOKENS)
-            step = found["block_k"] if scheme.group != 16 else 16
-            held = found["stages"] * step * (rows * each + found["block_n"] * stored)
+            held = found["stages"] * found["block_k"] * (rows * each + found["block_n"] * stored)
             assert held <= shared * 1024
 
 

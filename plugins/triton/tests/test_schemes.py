@@ -34,6 +34,8 @@ _FP8 = {"weight": "fp8_e4m3", "activation": "fp8_e4m3"}
 _GROUPS = {"activation_granularity": "group", "activation_group": 32, "activation_scale": "ue8m0"}
 MXFP4 = group("fp4_e2m1", 32, scale="ue8m0")
 MXFP8 = group("fp8_e4m3", 32, scale="ue8m0", activation="fp8_e4m3", **_GROUPS)
+MXFP8_WEIGHT = group("fp8_e4m3", 32, scale="ue8m0")
+NVFP4 = group("fp4_e2m1", 16, scale="fp8_e4m3", global_scale=True)
 INT8 = QuantScheme.named(weight="int8", activation="int8")
 
 REFUSED = [
@@ -92,8 +94,48 @@ def test_the_devices_own_unit_is_used_for_shared_exponents_where_it_has_one():
         assert not schemes.recipe(scheme, "bf16", 256, FP8).block_scaled
         assert not schemes.recipe(scheme, "fp32", 256, FP4).block_scaled
         assert not schemes.recipe(scheme, "bf16", 96, FP4).block_scaled
-    nvfp4 = group("fp4_e2m1", 16, scale="fp8_e4m3", global_scale=True)
-    assert not schemes.recipe(nvfp4, "bf16", 256, FP4).block_scaled
+    assert not schemes.recipe(NVFP4, "bf16", 256, FP4).block_scaled
+
+
+@pytest.mark.parametrize("scheme", [MXFP4, MXFP8_WEIGHT, NVFP4], ids=lambda scheme: scheme.name)
+def test_scales_go_into_weights_where_that_is_exact_and_steps_take_several_groups(scheme):
+    for dtype in ("bf16", "fp32"):
+        asked = schemes.recipe(scheme, dtype, 512, FP8)
+        assert asked.in_weight
+        assert asked.step(128, 512) == 128
+    asked = schemes.recipe(scheme, "fp16", 512, FP8)  # 2**e may leave its range
+    assert not asked.in_weight
+    assert asked.step(128, 512) == scheme.group
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        MXFP8,  # inputs have scales, too
+        group("int4", 32, scale="bf16"),
+        group("fp4_e2m1", 32, scale="bf16"),  # 2 and 8 bits
+        group("nf4", 64, scale="fp32"),
+        QuantScheme.named(weight="fp8_e4m3", granularity="block", block=(128, 128)),
+        QuantScheme.named(weight="fp8_e4m3"),
+    ],
+    ids=lambda scheme: scheme.name,
+)
+def test_other_scales_are_applied_to_products(scheme):
+    assert not schemes.recipe(scheme, "bf16", 512, FP8).in_weight
+
+
+def test_the_devices_own_unit_is_taken_before_scales_go_into_weights():
+    for scheme in (MXFP4, MXFP8_WEIGHT):
+        assert not schemes.recipe(scheme, "bf16", 512, FP4).in_weight
+    assert schemes.recipe(NVFP4, "bf16", 512, FP4).in_weight
+
+
+def test_scales_in_weights_leave_a_number_a_row():
+    for scheme in (MXFP4, MXFP8_WEIGHT):
+        assert schemes.extra_bytes(scheme, 64, 512, "bf16", FP8) == 4 * 64
+        assert schemes.extra_bytes(scheme, 64, 512, "fp16", FP8) == 0
+        assert schemes.extra_bytes(scheme, 64, 512, "bf16", FP4) == 0
+    assert schemes.extra_bytes(NVFP4, 64, 512, "bf16", FP8) == 4 * 64 + 64 * 32
 
 
 def test_steps_end_where_scales_do():

@@ -133,7 +133,8 @@ def copies_ahead(kernel: Any, target: Target) -> int:
 def measured(
     names: Sequence[str], wanted: Sequence[str] = ()
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """(target, kernel of a call, its figures). wanted: names of calls, empty for all."""
+    """(target, kernel of a call, its figures). wanted: names of calls, empty for all. step: inputs
+    that a product takes in one turn of its loop."""
     for name in names:
         target = TARGETS[name]
         for call_name, call in calls(target.props):
@@ -145,7 +146,10 @@ def measured(
                 again = seen.count(seen[-1])  # gate and up, then down
                 key = f"{call_name}: {seen[-1]}{f' {again}' if again > 1 else ''}"
                 kernel = compiled(launch, target)
-                yield name, key, figures(kernel, target, launch.options["num_warps"])
+                found = figures(kernel, target, launch.options["num_warps"])
+                if "BLOCK_K" in launch.constants:
+                    found["step"] = launch.constants["BLOCK_K"]
+                yield name, key, found
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ SCHEMES = (
     by("int8", "channel"),
     group("fp4_e2m1", 32, "ue8m0"),
     group("fp4_e2m1", 16, "fp8_e4m3", global_scale=True),
+    group("fp8_e4m3", 32, "ue8m0"),
     by("fp8_e4m3", "channel"),
     by("int8", "channel", activation="int8"),
     by("fp8_e4m3", "tensor", dynamic=False, activation_granularity="tensor", **_FP8),
@@ -123,7 +124,7 @@ def test_activations_limits_and_biases(fields):
     assert error(found, right) < 5e-6
 
 
-@pytest.mark.parametrize("scheme", [UNQUANTIZED, SCHEMES[7]], ids=lambda s: s.name)
+@pytest.mark.parametrize("scheme", [UNQUANTIZED, SCHEMES[8]], ids=lambda s: s.name)
 def test_experts_of_other_ranks_add_nothing(scheme):
     found, right = both(scheme, lost=True)
     assert error(found, right) < 5e-6
@@ -148,11 +149,22 @@ def test_no_tokens_and_one():
         ("fp16", UNQUANTIZED, 4e-3),
         ("bf16", UNQUANTIZED, 3e-2),
         ("bf16", group("fp4_e2m1", 32, "ue8m0"), 3e-2),
+        ("fp16", group("fp4_e2m1", 32, "ue8m0"), 4e-3),
     ],
     ids=str,
 )
 def test_half_precision(mended, dtype, scheme, most):
     found, right = both(scheme, dtype=dtype)
+    assert error(found, right) < most
+
+
+@pytest.mark.parametrize("tokens", [4, 70])
+@pytest.mark.parametrize("scheme", SCHEMES[4:7], ids=lambda s: s.name)
+@pytest.mark.parametrize(("dtype", "most"), [("fp32", 5e-6), ("bf16", 3e-2)])
+def test_steps_of_several_groups_and_inputs_that_end_within_a_step(
+    mended, scheme, tokens, dtype, most
+):
+    found, right = both(scheme, tokens, dtype, (96, 160), bias=True)
     assert error(found, right) < most
 
 

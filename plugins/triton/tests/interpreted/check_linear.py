@@ -151,6 +151,80 @@ def test_shared_exponents_on_the_devices_own_unit(mended, scheme, tokens):
     assert error(found, right) < 1e-2
 
 
+MXFP4, MXFP8 = group("fp4_e2m1", 32, "ue8m0"), group("fp8_e4m3", 32, "ue8m0")
+NVFP4 = group("fp4_e2m1", 16, "fp8_e4m3", global_scale=True)
+IN_WEIGHT = (MXFP4, MXFP8, NVFP4, group("fp4_e2m1", 256, "ue8m0"))
+
+
+@pytest.mark.parametrize("tokens", [5, 70])
+@pytest.mark.parametrize("inputs", [128, 160, 1248])
+@pytest.mark.parametrize("scheme", IN_WEIGHT[:3], ids=name)
+def test_steps_of_several_groups_and_inputs_that_end_within_a_step(scheme, inputs, tokens):
+    found, right = both(scheme, tokens, (33, inputs), bias=True)
+    assert error(found, right) < 3e-6
+
+
+@pytest.mark.parametrize(("dtype", "most"), [("fp32", 3e-6), ("fp16", 2e-3), ("bf16", 2e-2)])
+@pytest.mark.parametrize("tokens", [3, 65])
+@pytest.mark.parametrize("scheme", IN_WEIGHT, ids=name)
+def test_scales_in_weights_in_every_type(mended, scheme, tokens, dtype, most):
+    found, right = both(scheme, tokens, (40, 512), parts=(24, 16), dtype=dtype)
+    assert error(found, right) < most
+
+
+def one_input_a_token(
+    scheme: Any, dtype: str, lowest: int, highest: int
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(found, right, exponents [T, N]): token t has 1.25 as input t and no other, so that nothing
+    is added up. Exponents of scales are drawn, and are given for each number."""
+    rows, inputs = 24, 96
+    r = LinearRequest(
+        device=EIGHT_BITS, in_features=inputs, out_features=rows, dtype=dtype, scheme=scheme
+    )
+    tensors, chance = draw(scheme, rows, inputs), torch.Generator().manual_seed(3)
+    tensors["weight"] = tensors["weight"].view(torch.uint8)
+    codes = torch.arange(tensors["weight"].numel()) % 256
+    codes[(codes & 0x7F) == 0x7F] = 0x01  # NaN of e4m3
+    tensors["weight"] = codes.to(torch.uint8).view(tensors["weight"].shape)
+    tensors["weight"] = tensors["weight"].view(torch_dtype(scheme.storage))
+    size = tensors["scale"].shape
+    scale = torch.randint(lowest, highest + 1, size, generator=chance, dtype=torch.uint8)
+    tensors["scale"] = scale
+    source, x = Drawn(tensors), 1.25 * torch.eye(inputs, dtype=torch_dtype(dtype))
+    kernel, oracle = QuantizedLinear(r, FEW, MANY), Reference(r)
+    found = kernel(x, kernel.prepare(source))
+    right = oracle(x, oracle.prepare(source))
+    return found, right, scale.int().repeat_interleave(scheme.group, -1).T
+
+
+@pytest.mark.parametrize(("lowest", "highest"), [(0, 0), (0, 9), (0, 120), (126, 245), (245, 245)])
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+@pytest.mark.parametrize("scheme", [MXFP4, MXFP8], ids=name)
+def test_every_code_at_every_exponent_is_exact(mended, scheme, dtype, lowest, highest):
+    found, right, _ = one_input_a_token(scheme, dtype, lowest, highest)
+    assert torch.isfinite(right).all()
+    assert torch.equal(found, right)
+
+
+@pytest.mark.parametrize("scheme", [MXFP4, MXFP8], ids=name)
+def test_what_exponents_of_all_sizes_in_one_row_lose_is_less_than_bf16_holds(mended, scheme):
+    found, right, exponents = one_input_a_token(scheme, "bf16", 0, 245)
+    largest = exponents.amax(0)
+    lost = (found.double() - right.double()).abs()
+    assert torch.equal(found[exponents > largest - 120], right[exponents > largest - 120])
+    assert (lost <= 1.25 * 2.0 ** (largest.double() - 127 - 133)).all()
+    assert (exponents < largest - 140).any()
+
+
+@pytest.mark.parametrize("scheme", [MXFP4, MXFP8], ids=name)
+def test_a_scale_that_is_no_number_is_seen(mended, scheme):
+    found, right, exponents = one_input_a_token(scheme, "bf16", 254, 255)
+    rows = (exponents == 255).any(0)
+    assert rows.any()
+    assert not torch.isfinite(found[:, rows]).any()
+    assert not torch.isfinite(right[:, rows]).any()
+
+
 def test_weights_in_the_other_encoding_mean_the_same():
     """The interpreter does not have that encoding: its products are compiled, not run."""
     scheme = by("fp8_e4m3", "tensor", activation="fp8_e4m3")
@@ -168,7 +242,9 @@ def test_what_is_kept_beyond_the_checkpoints_tensors_is_told(scheme):
     tensors = draw(scheme, 64, 128)
     asked = schemes.recipe(scheme, "bf16", 128, EIGHT_BITS)
     kept = sum(t.nbytes for t in operand(asked, scheme, tensors).tensors().values())
-    most = sum(t.nbytes for t in tensors.values()) + schemes.extra_bytes(scheme, 64, 128)
+    most = sum(t.nbytes for t in tensors.values()) + schemes.extra_bytes(
+        scheme, 64, 128, "bf16", EIGHT_BITS
+    )
     assert kept <= most + 64  # the values of nf4
     assert kept >= most - 4 * 64
 
@@ -190,6 +266,9 @@ MUTANTS = [
     (by("fp8_e4m3", "block", block=(16, 32)), {"W_ROWS": 8}),
     (by("fp8_e4m3", "channel"), {"LAST": False}),
     (group("fp4_e2m1", 32, "ue8m0"), {"W_EXPONENTS": False}),
+    (MXFP4, {"IN_WEIGHT": False}),
+    (MXFP8, {"W_GROUP": 64}),
+    (NVFP4, {"W_GROUP": 32}),
     (by("int8", "channel", activation="int8"), {"INPUT": 0}),
     (INPUTS_TOO[-1], {"X_EXPONENTS": False}),
     (INPUTS_TOO[6], {"X_GROUP": 64}),
