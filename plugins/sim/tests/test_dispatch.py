@@ -77,7 +77,10 @@ def test_an_op_gives_what_the_host_gives(sim, values, name):
     expected = CALLS[name](x)
     given = CALLS[name](x.to("sim"))
     assert given.dtype == expected.dtype
-    assert torch.equal(given.cpu(), expected)
+    if name == "attention":  # the host may fuse it
+        torch.testing.assert_close(given.cpu(), expected, atol=1e-6, rtol=1e-6)
+    else:
+        assert torch.equal(given.cpu(), expected)
 
 
 @pytest.mark.parametrize(
