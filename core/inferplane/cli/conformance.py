@@ -116,11 +116,15 @@ def _show(
         f"{versions['inferplane']}, contract {versions['contract']}, torch {versions['torch']}\n"
     )
     shown = table("op", "kernel", "level", "passed", "refused", "failed", "largest error")
-    for row in found:
+    idle = [] if verbose or about["level"] == "V0" else [r for r in found if _refuses_all(r)]
+    for row in (row for row in found if row not in idle):
         errors = ", ".join(f"{k} {float(v):.1e}" for k, v in sorted(row["largest_error"].items()))
         counts = [str(row[name]) for name in ("passed", "refused", "failed")]
         shown.add_row(row["op"], row["candidate"], row["level"], *counts, errors or "–")
     out.print(shown)
+    if idle:
+        names = ", ".join(row["candidate"] for row in idle)
+        out.print(f"\nrefuse all that was asked here (-v shows why): {names}", markup=False)
     if verbose:
         for result in results:
             if result["note"]:
@@ -132,7 +136,15 @@ def _show(
     )
     seconds = sum(result["seconds"] for result in results)
     out.print(f"\n{passed} passed, {other}, {seconds:.0f} s")
+    if about["level"] == "V0":
+        out.print("only answers were checked: all else needs the device, and was not run")
+        return
     out.print("errors are shares of the largest right value; refused requests go to other kernels")
+
+
+def _refuses_all(row: dict[str, Any]) -> bool:
+    """Whether a kernel was there for nothing but to say no."""
+    return row["level"] == "V0" and row["refused"] > 0 and not row["failed"]
 
 
 def failure_lines(again: str, failed: list[dict[str, Any]]) -> Iterator[str]:

@@ -52,6 +52,17 @@ def test_a_plan_is_not_shown_as_a_device(run):
     done = run("conformance", *flags)
     assert "(answers only)" in done.stdout.splitlines()[0]
     assert done.stderr == ""  # no empty progress bar
+    assert done.stdout.splitlines()[-1].startswith("only answers were checked")
+
+
+def test_kernels_that_refuse_everything_are_a_line_and_not_rows(run):
+    pytest.importorskip("inferplane_triton")
+    flags = ("conformance", "--device", "cpu", "--op", "norm.rms", "--draws", "0")
+    short, whole = run(*flags).stdout, run(*flags, "-v").stdout
+    assert "refuse all that was asked here (-v shows why): triton.norm_rms\n" in short
+    assert sum("triton.norm_rms" in line for line in short.splitlines()) == 1
+    assert "refuse all" not in whole
+    assert any(line.split()[:2] == ["norm.rms", "triton.norm_rms"] for line in whole.splitlines())
 
 
 @pytest.mark.parametrize(
