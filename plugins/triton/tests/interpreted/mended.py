@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import triton
 import triton.language as tl
 from triton.language.semantic import TritonSemantic
 from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
@@ -89,7 +90,8 @@ def patch() -> Callable[[], None]:
     dot_scaled = TritonSemantic.dot_scaled
 
     def with_names(self: Any, *given: Any) -> Any:
-        """The interpreter passes names of formats as they are."""
+        """Before Triton 3.8 the interpreter passes names of formats as they are, and the function
+        takes constants."""
         return dot_scaled(self, *(tl.constexpr(x) if isinstance(x, str) else x for x in given))
 
     def undo() -> None:
@@ -100,5 +102,6 @@ def patch() -> Callable[[], None]:
 
     for function in (create_dot, create_dot_scaled, cast_impl, create_fp_to_fp):
         setattr(InterpreterBuilder, function.__name__, function)
-    TritonSemantic.dot_scaled = with_names
+    if tuple(map(int, triton.__version__.split(".")[:2])) < (3, 8):
+        TritonSemantic.dot_scaled = with_names
     return undo
