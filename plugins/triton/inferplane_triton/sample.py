@@ -14,7 +14,8 @@ import triton
 from inferplane.spec import SampleInputs, SampleOutput, SampleRequest
 
 from .defaults import sample as default
-from .launch import launch
+from .heads import MOST, heads_kernel
+from .launch import launch, power_of_two
 from .sample_kernels import adjust_kernel, bias_kernel, choose_kernel, report_kernel
 from .tuned_files import configured
 
@@ -96,26 +97,39 @@ def choose(
     """int32 [B]: the best token of greedy rows, a draw of the others."""
     rows, vocab = logits_BV.shape
     tokens_B = torch.empty(rows, dtype=torch.int32, device=logits_BV.device)
-    greedy_B = inputs.greedy_B
+    greedy_B = None if inputs.greedy_B is None else inputs.greedy_B.view(torch.uint8)
+    tiles, options = triton.cdiv(vocab, config["block"]), {"num_warps": config["warps"]}
+    limited = inputs.top_k_B is not None or inputs.top_p_B is not None
+    shorter = limited and 2 * tiles * MOST <= vocab
+    heads: tuple[torch.Tensor | None, ...] = (None,) * 5
+    if shorter:
+        make, head = logits_BV.new_empty, (rows, tiles, MOST)
+        names, cuts = (make(shape, dtype=torch.int32) for shape in (head, (rows, tiles)))
+        heads = make(head), names, cuts, make((rows, tiles)), make((rows, tiles))
+        launch(
+            heads_kernel,
+            (rows, tiles),
+            *(logits_BV, greedy_B, inputs.temperature_B, *heads),
+            *(logits_BV.stride(0), vocab, tiles),
+            MOST=MOST,
+            BLOCK=config["block"],
+            options=options,
+        )
     launch(
         choose_kernel,
         (rows,),
-        logits_BV,
-        tokens_B,
-        None if greedy_B is None else greedy_B.view(torch.uint8),
-        inputs.temperature_B,
-        inputs.top_k_B,
-        inputs.top_p_B,
-        inputs.min_p_B,
-        inputs.seed_B2,
-        logits_BV.stride(0),
-        vocab,
+        *(logits_BV, tokens_B, greedy_B, inputs.temperature_B),
+        *(inputs.top_k_B, inputs.top_p_B, inputs.min_p_B, inputs.seed_B2, *heads),
+        *(logits_BV.stride(0), vocab, tiles),
         RANDOM=inputs.temperature_B is not None,
         TOP_K=inputs.top_k_B is not None,
         TOP_P=inputs.top_p_B is not None,
         MIN_P=inputs.min_p_B is not None,
+        HEADS=shorter,
+        MOST=MOST,
+        TILES=power_of_two(tiles),
         BLOCK=config["block"],
-        options={"num_warps": config["warps"]},
+        options=options,
     )
     return tokens_B
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from .heads import left_out, mass_of
 from .noise import gumbel, log
 from .threshold import above, best_of, key_of, scores_at, search, value_of
 
@@ -50,13 +51,15 @@ def bias_kernel(logits, rows, ids, values, count, row_step, BLOCK: tl.constexpr)
 
 @triton.jit
 def choose_kernel(
-    logits, tokens, greedy, temperature, top_k, top_p, min_p, seeds, row_step, size,
+    logits, tokens, greedy, temperature, top_k, top_p, min_p, seeds,
+    scores, names, cuts, tops, masses, row_step, size, tiles,
     RANDOM: tl.constexpr, TOP_K: tl.constexpr, TOP_P: tl.constexpr, MIN_P: tl.constexpr,
-    BLOCK: tl.constexpr,
+    HEADS: tl.constexpr, MOST: tl.constexpr, TILES: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """One token a row: the best of greedy rows, and a draw of the others, by the contract's noise.
 
-    A row keeps what lies above `threshold`, and `quota` of the values equal to it.
+    HEADS: scores to masses are of `heads_kernel`. Rows whose head does not tell what is kept are
+    searched whole.
     """
     at = tl.program_id(0)
     row = logits + at.to(tl.int64) * row_step
@@ -65,32 +68,94 @@ def choose_kernel(
             tl.store(tokens + at, argmax_of(row, size, BLOCK))
         else:
             heat = tl.load(temperature + at)
-            best = 0.0
-            if TOP_P or MIN_P:
-                best = best_of(row, size, heat, BLOCK)
-            threshold = tl.full((), 0, tl.uint32)
-            quota = size
+            k, p, gap = size, 1.0, float("-inf")
             if TOP_K:
                 k = tl.minimum(tl.maximum(tl.load(top_k + at), 1), size)
-                if k < size:
-                    threshold = search(row, size, heat, best, k, threshold, False, BLOCK)
-                    more = above(row, size, heat, best, threshold, False, BLOCK)
-                    quota = k - more.to(tl.int32)
             if TOP_P:
                 p = tl.load(top_p + at)
-                if p < 1.0:
-                    threshold, quota = nucleus(row, size, heat, best, p, threshold, quota, BLOCK)
-            gap = float("-inf")
             if MIN_P:
                 gap = log_or_less(tl.load(min_p + at))
-            first, second = tl.load(seeds + 2 * at), tl.load(seeds + 2 * at + 1)
-            chosen = draw(
-                row, size, heat, best, threshold, quota, gap,
-                first.to(tl.uint32), second.to(tl.uint32), MIN_P, BLOCK,
-            )  # fmt: skip
+            first = tl.load(seeds + 2 * at).to(tl.uint32)
+            second = tl.load(seeds + 2 * at + 1).to(tl.uint32)
+            chosen = tl.full((), -1, tl.int32)
+            if HEADS:
+                chosen = head_choice(
+                    chosen, scores, names, cuts, tops, masses, at.to(tl.int64) * tiles, tiles,
+                    size, k, p, gap, first, second, TOP_P, MIN_P, MOST, TILES, BLOCK,
+                )  # fmt: skip
+            if chosen < 0:
+                chosen = choice(
+                    row, size, heat, k, p, gap, first, second, TOP_K, TOP_P, MIN_P, BLOCK
+                )
             tl.store(tokens + at, chosen)
     else:
         tl.store(tokens + at, argmax_of(row, size, BLOCK))
+
+
+@triton.jit
+def choice(
+    row, size, heat, k, p, gap, first, second, TOP_K: tl.constexpr, TOP_P: tl.constexpr,
+    MIN_P: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """The id drawn from a whole row, which keeps what lies above `threshold`, and `quota` of the
+    values equal to it."""
+    best = 0.0
+    if TOP_P or MIN_P:
+        best = best_of(row, size, heat, BLOCK)
+    threshold, quota = tl.full((), 0, tl.uint32), size
+    if TOP_K:  # noqa: SIM102 - known when it is compiled, the other when it runs
+        if k < size:
+            threshold, quota = head_of(row, size, heat, best, k, BLOCK)
+    if TOP_P:  # noqa: SIM102
+        if p < 1.0:
+            goal = p * mass_left(row, size, heat, best, threshold, quota, BLOCK)
+            threshold, quota = nucleus(row, size, heat, best, goal, threshold, quota, BLOCK)
+    return draw(
+        row, row, size, heat, best, threshold, quota, gap, first, second, MIN_P, False, BLOCK
+    )
+
+
+@triton.jit
+def head_choice(
+    chosen, scores, names, cuts, tops, masses, first_tile, tiles, size, k, p, gap, first, second,
+    TOP_P: tl.constexpr, MIN_P: tl.constexpr, MOST: tl.constexpr, TILES: tl.constexpr,
+    BLOCK: tl.constexpr,
+):  # fmt: skip
+    """The id drawn from the heads of a row's tiles; `chosen` where they do not tell what is
+    kept."""
+    row, count, names = scores + first_tile * MOST, tiles * MOST, names + first_tile * MOST
+    few, narrow = (k <= MOST) & (k < size), (k >= size) & (p < 1.0)
+    if few | narrow:
+        best = best_of(row, count, 1.0, BLOCK)
+        threshold, quota, goal = tl.full((), 0, tl.uint32), count, 0.0
+        if few:
+            threshold, quota = head_of(row, count, 1.0, best, k, BLOCK)
+        told = few
+        if TOP_P:  # noqa: SIM102
+            if p < 1.0:
+                if few:
+                    goal = p * mass_left(row, count, 1.0, best, threshold, quota, BLOCK)
+                else:
+                    goal = p * mass_of(tops, masses, first_tile, tiles, best, TILES)
+                    told = above(row, count, 1.0, best, threshold, True, BLOCK) >= goal
+                threshold, quota = nucleus(row, count, 1.0, best, goal, threshold, quota, BLOCK)
+                told = told & (few | (left_out(cuts, first_tile, tiles, threshold, TILES) == 0))
+        if told:
+            at = draw(
+                row, names, count, 1.0, best, threshold, quota, gap, first, second, MIN_P, True,
+                BLOCK,
+            )  # fmt: skip
+            chosen = tl.load(names + at)
+    return chosen
+
+
+@triton.jit
+def head_of(row, size, heat, best, k, BLOCK: tl.constexpr):
+    """Top-k: (threshold, quota)."""
+    nothing = tl.full((), 0, tl.uint32)
+    threshold = search(row, size, heat, best, k, nothing, False, BLOCK)
+    more = above(row, size, heat, best, threshold, False, BLOCK)
+    return threshold, k - more.to(tl.int32)
 
 
 @triton.jit
@@ -100,14 +165,17 @@ def log_or_less(x):
 
 
 @triton.jit
-def nucleus(row, size, heat, best, p, threshold, quota, BLOCK: tl.constexpr):
-    """Top-p of what top-k left: a token stays while the mass before it is below p of all."""
+def mass_left(row, size, heat, best, threshold, quota, BLOCK: tl.constexpr):
+    """Of what top-k left, relative to the best."""
     limited = quota < size
     tie = tl.where(limited, tl.exp(value_of(threshold) - best), 0.0)
-    mass = above(row, size, heat, best, threshold, True, BLOCK) + tl.where(
-        limited, quota * tie, 0.0
-    )
-    goal = p * mass
+    more = above(row, size, heat, best, threshold, True, BLOCK)
+    return more + tl.where(limited, quota * tie, 0.0)
+
+
+@triton.jit
+def nucleus(row, size, heat, best, goal, threshold, quota, BLOCK: tl.constexpr):
+    """Top-p of what top-k left: a token stays while the mass before it is below `goal`."""
     found = search(row, size, heat, best, goal, threshold, True, BLOCK)
     found = tl.minimum(found, key_of(best))
     before = above(row, size, heat, best, found, True, BLOCK)
@@ -120,10 +188,11 @@ def nucleus(row, size, heat, best, p, threshold, quota, BLOCK: tl.constexpr):
 
 @triton.jit
 def draw(
-    row, size, heat, best, threshold, quota, gap, first, second, MIN_P: tl.constexpr,
-    BLOCK: tl.constexpr,
+    row, names, size, heat, best, threshold, quota, gap, first, second, MIN_P: tl.constexpr,
+    NAMED: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """The id with the largest score and noise among those that are kept."""
+    """The place with the largest score and noise among those that are kept. NAMED: `names` has the
+    ids of places."""
     chosen, highest, ties = 0, float("-inf"), 0
     for start in range(0, size, BLOCK):
         ids, inside, scores = scores_at(row, start, size, heat, BLOCK)
@@ -134,6 +203,8 @@ def draw(
         kept = inside & ((keys > threshold) | (tie & (place <= quota)))
         if MIN_P:
             kept = kept & ((scores - best >= gap) | (scores == best))
+        if NAMED:
+            ids = tl.load(names + ids, mask=inside, other=0)
         noisy = scores + gumbel(ids.to(tl.uint32), first, second)
         chosen, highest = better(chosen, highest, tl.where(kept, noisy, float("-inf")), start)
     return chosen

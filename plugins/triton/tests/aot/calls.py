@@ -280,6 +280,7 @@ def _sampling(props: DeviceProps) -> Iterator[tuple[str, Callable[[], Any]]]:
         "greedy": {},
         "random": random,
         "top-k": random | {"top_k_B": torch.ones(rows, dtype=torch.int32)},
+        "top-p": random | {"top_p_B": floats},
         "all": random
         | {
             "top_k_B": torch.ones(rows, dtype=torch.int32),

@@ -7,7 +7,7 @@ import pytest
 import torch
 import triton
 import triton.language as tl
-from inferplane_triton import noise
+from inferplane_triton import heads, noise, sample_kernels
 from inferplane_triton.sample import sample
 from interpreter_platform import PROPS
 
@@ -95,6 +95,104 @@ def test_tiles_of_a_row_do_not_change_its_token(block):
     right = reference_sample(request)(logits.clone(), inputs).tokens_B
     found = sample(request, {"block": block, "warps": 4})(logits.clone(), inputs).tokens_B
     assert found.tolist() == right.tolist()
+
+
+LONG = 1300
+HEADS = {"block": 256, "warps": 4}  # 6 tiles, of each of which 64 scores are kept
+LIMITS = {
+    "few": {"top_k_B": [1, 2, 7, 50, 64, 20]},
+    "more than a head": {"top_k_B": [65, 200, 1299, 1300, 100, 3]},
+    "mass": {"top_p_B": [0.9, 0.5, 0.95, 0.99, 0.01, 0.3]},
+    "few, and mass": {
+        "top_k_B": [1, 2, 7, 50, 64, 20],
+        "top_p_B": [0.9, 0.5, 0.95, 1.0, 0.01, 0.3],
+    },
+    "all": {
+        "top_k_B": [20, 40, 100, 1300, 64, 20],
+        "top_p_B": [0.95, 1.0, 0.5, 0.9, 0.8, 0.3],
+        "min_p_B": [0.0, 0.1, 0.02, 0.5, 0.3, 0.0],
+    },
+}
+SHAPES = {"peaked": 6.0, "flat": 0.05, "ties": 3.0, "masked": 3.0}
+
+
+def long_batch(limits: str, shape: str) -> tuple[torch.Tensor, SampleInputs]:
+    _, inputs = batch(7)
+    logits = torch.randn(ROWS, LONG, generator=torch.Generator().manual_seed(1)) * SHAPES[shape]
+    if shape == "ties":
+        logits = logits.round()
+    if shape == "masked":  # a grammar leaves few tokens
+        logits[:, torch.arange(LONG) % 97 != 5] = float("-inf")
+    for name, values in LIMITS[limits].items():
+        kind = torch.int32 if name == "top_k_B" else torch.float32
+        setattr(inputs, name, torch.tensor(values, dtype=kind))
+    return logits, inputs
+
+
+@pytest.mark.parametrize(
+    "shape", ["ties", *(pytest.param(s, marks=pytest.mark.nightly) for s in SHAPES if s != "ties")]
+)
+@pytest.mark.parametrize("limits", LIMITS)
+def test_rows_of_many_tiles_give_the_references_tokens(limits, shape):
+    request = SampleRequest(device=PROPS, vocab=LONG)
+    logits, inputs = long_batch(limits, shape)
+    right = reference_sample(request)(logits.clone(), inputs).tokens_B
+    found = sample(request, HEADS)(logits.clone(), inputs).tokens_B
+    assert found.tolist() == right.tolist()
+
+
+@pytest.mark.parametrize(
+    ("limits", "shape", "told"),
+    [
+        ("few", "flat", True),
+        ("few, and mass", "ties", True),
+        ("mass", "peaked", True),
+        ("mass", "flat", False),
+        ("more than a head", "peaked", False),
+    ],
+)
+def test_whole_rows_are_searched_only_where_their_heads_do_not_tell(
+    limits, shape, told, monkeypatch
+):
+    def searched(*_args):
+        raise RuntimeError("a whole row is searched")
+
+    monkeypatch.setattr(sample_kernels, "choice", searched)
+    logits, inputs = long_batch(limits, shape)
+    request = SampleRequest(device=PROPS, vocab=LONG)
+    if told:
+        sample(request, HEADS)(logits, inputs)
+        return
+    with pytest.raises(Exception, match="a whole row is searched"):
+        sample(request, HEADS)(logits, inputs)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_head_is_the_largest_scores_of_its_tile_in_the_order_of_ids(shape):
+    logits, inputs = long_batch("few", shape)
+    tiles = -(-LONG // 256)
+    scores, names = torch.full((ROWS, tiles, 64), 9e9), torch.full((ROWS, tiles, 64), -1)
+    names, cuts = names.int(), torch.full((ROWS, tiles), -1).int()
+    tops, masses = torch.empty(2, ROWS, tiles)
+    greedy, heat = inputs.greedy_B.view(torch.uint8), inputs.temperature_B
+    heads.heads_kernel[(ROWS, tiles)](
+        *(logits, greedy, heat, scores, names, cuts, tops, masses, LONG, LONG, tiles),
+        MOST=64,
+        BLOCK=256,
+    )
+    for row in range(ROWS - 1):
+        for tile in range(tiles):
+            part = (logits[row] / heat[row])[tile * 256 : (tile + 1) * 256]
+            order = torch.sort(part, descending=True, stable=True).indices[:64].sort().values
+            count = len(order)  # the last tile has fewer
+            assert names[row, tile, :count].tolist() == (order + tile * 256).tolist()
+            assert torch.equal(scores[row, tile, :count], part[order])
+            assert (scores[row, tile, count:] == float("-inf")).all()
+            assert (int(cuts[row, tile]) == 0) == (len(part) <= 64)
+            assert float(tops[row, tile]) == float(part.max())
+            right = (part - part.max()).exp().nan_to_num().sum()
+            torch.testing.assert_close(masses[row, tile], right)
+    assert int(names[-1].max()) == -1  # the greedy row
 
 
 def test_only_kept_tokens_are_drawn_and_each_of_them_is():
