@@ -20,6 +20,7 @@ from .sample_kernels import adjust_kernel, bias_kernel, choose_kernel, report_ke
 from .tuned_files import configured
 
 _BIASES = 128  # a program
+_TILES = 4  # of a row, from which on they are worth programs of their own
 
 
 def sample(
@@ -99,18 +100,24 @@ def choose(
     tokens_B = torch.empty(rows, dtype=torch.int32, device=logits_BV.device)
     greedy_B = None if inputs.greedy_B is None else inputs.greedy_B.view(torch.uint8)
     tiles, options = triton.cdiv(vocab, config["block"]), {"num_warps": config["warps"]}
+    random = inputs.temperature_B is not None
     limited = inputs.top_k_B is not None or inputs.top_p_B is not None
-    shorter = limited and 2 * tiles * MOST <= vocab
+    apart = tiles >= _TILES and (limited or inputs.min_p_B is None)
+    if limited:
+        apart = apart and 2 * tiles * MOST <= vocab
     heads: tuple[torch.Tensor | None, ...] = (None,) * 5
-    if shorter:
-        make, head = logits_BV.new_empty, (rows, tiles, MOST)
-        names, cuts = (make(shape, dtype=torch.int32) for shape in (head, (rows, tiles)))
-        heads = make(head), names, cuts, make((rows, tiles)), make((rows, tiles))
+    if apart:
+        make, each = logits_BV.new_empty, (rows, tiles)
+        names = make((*each, MOST), dtype=torch.int32) if limited else None
+        scores, masses = (make((*each, MOST)), make(each)) if limited else (None, None)
+        heads = scores, names, make(each, dtype=torch.int32), make(each), masses
         launch(
             heads_kernel,
             (rows, tiles),
-            *(logits_BV, greedy_B, inputs.temperature_B, *heads),
+            *(logits_BV, greedy_B, inputs.temperature_B, inputs.seed_B2, *heads),
             *(logits_BV.stride(0), vocab, tiles),
+            RANDOM=random,
+            LIMITED=limited,
             MOST=MOST,
             BLOCK=config["block"],
             options=options,
@@ -121,11 +128,11 @@ def choose(
         *(logits_BV, tokens_B, greedy_B, inputs.temperature_B),
         *(inputs.top_k_B, inputs.top_p_B, inputs.min_p_B, inputs.seed_B2, *heads),
         *(logits_BV.stride(0), vocab, tiles),
-        RANDOM=inputs.temperature_B is not None,
+        RANDOM=random,
         TOP_K=inputs.top_k_B is not None,
         TOP_P=inputs.top_p_B is not None,
         MIN_P=inputs.min_p_B is not None,
-        HEADS=shorter,
+        HEADS=apart,
         MOST=MOST,
         TILES=power_of_two(tiles),
         BLOCK=config["block"],

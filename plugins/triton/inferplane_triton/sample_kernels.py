@@ -8,7 +8,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .heads import left_out, mass_of
+from .heads import best_id, left_out, mass_of
 from .noise import gumbel, log
 from .threshold import above, best_of, key_of, scores_at, search, value_of
 
@@ -62,10 +62,14 @@ def choose_kernel(
     searched whole.
     """
     at = tl.program_id(0)
-    row = logits + at.to(tl.int64) * row_step
-    if RANDOM:
+    row, first_tile = logits + at.to(tl.int64) * row_step, at.to(tl.int64) * tiles
+    ONE: tl.constexpr = HEADS and not (TOP_K or TOP_P)  # all rows
+    if RANDOM and not ONE:
         if tl.load(greedy + at) != 0:
-            tl.store(tokens + at, argmax_of(row, size, BLOCK))
+            if HEADS:
+                tl.store(tokens + at, best_id(cuts, tops, first_tile, tiles, TILES))
+            else:
+                tl.store(tokens + at, argmax_of(row, size, BLOCK))
         else:
             heat = tl.load(temperature + at)
             k, p, gap = size, 1.0, float("-inf")
@@ -80,14 +84,16 @@ def choose_kernel(
             chosen = tl.full((), -1, tl.int32)
             if HEADS:
                 chosen = head_choice(
-                    chosen, scores, names, cuts, tops, masses, at.to(tl.int64) * tiles, tiles,
-                    size, k, p, gap, first, second, TOP_P, MIN_P, MOST, TILES, BLOCK,
+                    chosen, scores, names, cuts, tops, masses, first_tile, tiles, size,
+                    k, p, gap, first, second, TOP_P, MIN_P, MOST, TILES, BLOCK,
                 )  # fmt: skip
             if chosen < 0:
                 chosen = choice(
                     row, size, heat, k, p, gap, first, second, TOP_K, TOP_P, MIN_P, BLOCK
                 )
             tl.store(tokens + at, chosen)
+    elif HEADS:
+        tl.store(tokens + at, best_id(cuts, tops, first_tile, tiles, TILES))
     else:
         tl.store(tokens + at, argmax_of(row, size, BLOCK))
 

@@ -99,7 +99,9 @@ def test_tiles_of_a_row_do_not_change_its_token(block):
 
 LONG = 1300
 HEADS = {"block": 256, "warps": 4}  # 6 tiles, of each of which 64 scores are kept
-LIMITS = {
+LIMITS: dict[str, dict[str, list[float]]] = {
+    "none": {},
+    "least share": {"min_p_B": [0.0, 0.1, 0.02, 0.5, 0.3, 0.0]},
     "few": {"top_k_B": [1, 2, 7, 50, 64, 20]},
     "more than a head": {"top_k_B": [65, 200, 1299, 1300, 100, 3]},
     "mass": {"top_p_B": [0.9, 0.5, 0.95, 0.99, 0.01, 0.3]},
@@ -149,6 +151,8 @@ def test_rows_of_many_tiles_give_the_references_tokens(limits, shape):
         ("mass", "peaked", True),
         ("mass", "flat", False),
         ("more than a head", "peaked", False),
+        ("none", "ties", True),
+        ("least share", "ties", False),
     ],
 )
 def test_whole_rows_are_searched_only_where_their_heads_do_not_tell(
@@ -157,7 +161,8 @@ def test_whole_rows_are_searched_only_where_their_heads_do_not_tell(
     def searched(*_args):
         raise RuntimeError("a whole row is searched")
 
-    monkeypatch.setattr(sample_kernels, "choice", searched)
+    for name in ("choice", "argmax_of"):
+        monkeypatch.setattr(sample_kernels, name, searched)
     logits, inputs = long_batch(limits, shape)
     request = SampleRequest(device=PROPS, vocab=LONG)
     if told:
@@ -176,7 +181,10 @@ def test_a_head_is_the_largest_scores_of_its_tile_in_the_order_of_ids(shape):
     tops, masses = torch.empty(2, ROWS, tiles)
     greedy, heat = inputs.greedy_B.view(torch.uint8), inputs.temperature_B
     heads.heads_kernel[(ROWS, tiles)](
-        *(logits, greedy, heat, scores, names, cuts, tops, masses, LONG, LONG, tiles),
+        *(logits, greedy, heat, inputs.seed_B2, scores, names, cuts, tops, masses),
+        *(LONG, LONG, tiles),
+        RANDOM=True,
+        LIMITED=True,
         MOST=64,
         BLOCK=256,
     )
@@ -192,7 +200,9 @@ def test_a_head_is_the_largest_scores_of_its_tile_in_the_order_of_ids(shape):
             assert float(tops[row, tile]) == float(part.max())
             right = (part - part.max()).exp().nan_to_num().sum()
             torch.testing.assert_close(masses[row, tile], right)
-    assert int(names[-1].max()) == -1  # the greedy row
+    assert int(names[-1].max()) == -1  # the greedy row has no head
+    best = int(logits[-1].argmax())
+    assert int(cuts[-1, best // 256]) == best
 
 
 def test_only_kept_tokens_are_drawn_and_each_of_them_is():
@@ -213,6 +223,15 @@ def test_only_kept_tokens_are_drawn_and_each_of_them_is():
         drawn.add(int(sample(request)(logits.clone(), inputs).tokens_B))
     assert drawn == {5, 6, 7}
     assert torch.isfinite(keep(logits, inputs)).sum() == 3
+
+
+@pytest.mark.parametrize("block", [64, 256])
+def test_a_greedy_batch_of_many_tiles(block):
+    logits = torch.randn(3, LONG, generator=torch.Generator().manual_seed(2)).round()
+    logits[1] = float("-inf")
+    request = SampleRequest(device=PROPS, vocab=LONG)
+    found = sample(request, {"block": block, "warps": 1})(logits.clone(), SampleInputs())
+    assert found.tokens_B.tolist() == logits.argmax(-1).tolist()
 
 
 def test_ties_of_a_greedy_row_go_to_the_lowest_id_also_across_tiles():
