@@ -103,6 +103,7 @@ class Activity:
     """The writing end of one rank's record.
 
     current: the runner's step, whose `layer` tells how far the model is; None between steps.
+    timed: whether steps count for watchdogs; not while kernels may be compiled in them.
     thread: the one that runs steps. collectives: called so far, and what the last one was: where
     calls only queue work, they return long before another rank is missed.
     """
@@ -110,6 +111,7 @@ class Activity:
     def __init__(self, board: Board, rank: int = 0) -> None:
         self.board, self.rank = board, rank
         self.current: Any = None
+        self.timed = True
         self.thread = threading.get_ident()
         self._memory, self._at = board.memory, _FIRST + rank * _STRIDE
         self._pid = os.getpid()
@@ -122,7 +124,7 @@ class Activity:
     def begin(self, step: int) -> None:
         """A step begins."""
         self.thread = threading.get_ident()
-        self._step, self._begun = step, time.monotonic()
+        self._step, self._begun = step, time.monotonic() if self.timed else 0.0
         self.enter("inputs")
 
     def enter(self, what: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from inferplane.activity import Activity
 from inferplane.batch import Batch, NewRow
 from inferplane.errors import UserError
 from inferplane.executor.base import Executor
@@ -24,12 +25,23 @@ Pool = tuple[int, int]
 """(tokens a page, pages) of one KV group."""
 
 
-def warm_up(plan: Plan, executor: Executor) -> None:
-    """Runs the largest prefill and the largest decodes. What they leave in the cache nobody reads.
+def warm_up(plan: Plan, executor: Executor, activity: Activity) -> None:
+    """Runs the largest prefill, and decodes of many sizes. What they leave in the cache nobody
+    reads. Watchdogs do not count the time: a library may compile for minutes.
 
     Raises UserError with what to lower where they do not fit; whatever else a kernel raises.
     """
-    begin, effective = time.perf_counter(), plan.effective
+    log.info("warming up: kernels may be compiled")
+    begin, activity.timed = time.perf_counter(), False
+    try:
+        _run(plan, executor)
+    finally:
+        activity.timed = True
+    log.info("warmed up in %.1f s", time.perf_counter() - begin)
+
+
+def _run(plan: Plan, executor: Executor) -> None:
+    effective = plan.effective
     pools = [(g.page_size, n) for g, n in zip(plan.groups, plan.budget.pages, strict=True)]
     rows, tokens = effective["max_num_seqs"], effective["max_num_batched_tokens"]
     for batch in batches(rows, tokens, effective["max_model_len"], pools):
@@ -44,11 +56,12 @@ def warm_up(plan: Plan, executor: Executor) -> None:
                 f"--max-num-batched-tokens ({tokens}), --max-num-seqs ({rows}) or "
                 f"--memory-fraction ({effective['memory_fraction']})"
             ) from error
-    log.info("warmed up in %.1f s", time.perf_counter() - begin)
 
 
 def batches(rows: int, tokens: int, length: int, pools: Sequence[Pool]) -> Iterator[Batch]:
-    """The largest prefill, then decodes of as many rows as there may be: greedy, and drawn.
+    """The largest prefill, then greedy decodes of as many rows as there may be and of each power of
+    two below, then drawn ones. Kernels are compiled for what follows from a number of rows by
+    powers of two: how the keys are split, tiles of few tokens.
 
     rows, tokens: most of a step. length: most of a request, the token that it yields included.
     """
@@ -56,9 +69,11 @@ def batches(rows: int, tokens: int, length: int, pools: Sequence[Pool]) -> Itera
     if not counts:
         return
     yield _batch(0, counts, pools, None)
-    ones = [1] * min(rows, tokens, *(pages for _, pages in pools))
-    yield _batch(1, ones, pools, None)
-    yield _batch(2, ones, pools, _DRAWN)
+    most = min(rows, tokens, *(pages for _, pages in pools))
+    sizes = {most, *(1 << bit for bit in range(most.bit_length()))}
+    for step, size in enumerate(sorted(sizes, reverse=True), 1):
+        yield _batch(step, [1] * size, pools, None)
+    yield _batch(len(sizes) + 1, [1] * most, pools, _DRAWN)
 
 
 def prompts(rows: int, tokens: int, length: int, pools: Sequence[Pool]) -> list[int]:

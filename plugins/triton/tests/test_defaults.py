@@ -10,6 +10,7 @@ import torch
 from inferplane_triton import defaults, plan
 from inferplane_triton.spaces import SPACES
 
+from inferplane.engine.warm_up import batches
 from inferplane.spec import (
     UNQUANTIZED,
     AttentionLimits,
@@ -185,3 +186,15 @@ def test_a_plan_goes_to_the_device_in_one_copy_of_page_locked_memory():
 
     plan.fill(buffers(LIMITS), replace(metadata([1, 1, 9]), pin=pin), 4)
     assert len(seen) == 1
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2, 4, 8, 32])
+@pytest.mark.parametrize("cores", [64, 132, 304])
+@pytest.mark.parametrize("rows", [24, 64, 200, 256])
+def test_the_warm_up_compiles_every_number_of_splits_that_a_step_may_have(rows, cores, kv_heads):
+    def splits(count: int) -> int:
+        return plan.splits_of(count, kv_heads, 4 * cores, 64)
+
+    run = batches(rows, 8192, 4096, [(16, 100_000)])
+    warm = {splits(batch.decodes) for batch in run if batch.decodes}
+    assert {splits(count) for count in range(1, rows + 1)} <= warm

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inferplane import LLM, SamplingParams
+from inferplane.activity import Activity, Board
 from inferplane.batch import StepResult
 from inferplane.engine.warm_up import batches, prompts, warm_up
 from inferplane.errors import UserError
@@ -54,9 +55,10 @@ def test_it_takes_what_the_smallest_pool_holds(pools):
 
 
 def test_decodes_are_of_as_many_rows_as_may_run():
-    _, greedy, drawn = batches(24, 2048, 100, [(16, 1000)])
-    assert (greedy.decodes, drawn.decodes) == (24, 24)
-    assert [batch.new[0].sampling is None for batch in (greedy, drawn)] == [True, False]
+    _, *greedy, drawn = batches(24, 2048, 100, [(16, 1000)])
+    assert [batch.decodes for batch in greedy] == [24, 16, 8, 4, 2, 1]  # graphs: largest first
+    assert drawn.decodes == 24
+    assert [batch.new[0].sampling is None for batch in (greedy[0], drawn)] == [True, False]
 
 
 def plan(**changes: Any) -> Any:
@@ -91,13 +93,13 @@ class Executor:
 
 def test_all_batches_are_run():
     executor = Executor()
-    warm_up(plan(), executor)
-    assert executor.launched == [64, 4, 4]
+    warm_up(plan(), executor, Activity(Board(1)))
+    assert executor.launched == [64, 4, 2, 1, 4]
 
 
 def test_a_step_that_does_not_fit_says_what_to_lower():
     with pytest.raises(UserError) as raised:
-        warm_up(plan(), Executor(0, Fault.MEMORY))
+        warm_up(plan(), Executor(0, Fault.MEMORY), Activity(Board(1)))
     text = str(raised.value)
     assert "a step of 3 requests and 64 tokens does not fit" in text
     assert "(no room)" in text
@@ -107,7 +109,41 @@ def test_a_step_that_does_not_fit_says_what_to_lower():
 
 def test_other_errors_are_the_kernels_own():
     with pytest.raises(RuntimeError, match="no room"):
-        warm_up(plan(), Executor(1, Fault.KERNEL))
+        warm_up(plan(), Executor(1, Fault.KERNEL), Activity(Board(1)))
+
+
+def test_watchdogs_do_not_count_the_time(monkeypatch):
+    activity, seen = Activity(Board(1)), []
+
+    class Slow(Executor):
+        def launch(self, batch):
+            activity.begin(batch.step)
+            seen.append(activity.progress)
+            activity.end()
+            return super().launch(batch)
+
+    warm_up(plan(), Slow(), activity)
+    assert seen
+    assert set(seen) == {None}
+    activity.begin(1)
+    assert activity.progress is not None
+
+
+@pytest.mark.parametrize("asked", [True, None])
+def test_graphs_that_were_asked_for_and_cannot_be_captured_are_an_error(asked, monkeypatch):
+    pytest.importorskip("inferplane_sim")
+
+    def full(self, run):
+        raise RuntimeError("the pool is full")
+
+    monkeypatch.setattr("inferplane_sim.graphs.Graphs.capture", full)
+    given = {"device": "sim", "warm_up": True, "max_num_seqs": 4, "graphs": asked}
+    if asked:
+        with pytest.raises(UserError, match=r"--graphs was asked for, .*the pool is full"):
+            LLM("tiny-arithmetic", **given)
+        return
+    with LLM("tiny-arithmetic", **given) as llm:  # answers all the same
+        assert llm.engine.executor.runner.graphs.failed
 
 
 @pytest.mark.parametrize("device", ["cpu", "sim"])
