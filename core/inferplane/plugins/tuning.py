@@ -50,7 +50,7 @@ def load_tuning(file: str | None) -> Tuning:
     """file: None for the default one, where it exists; "none" for none. Raises UserError for one
     that cannot be read, with what is wrong."""
     path = Path(file) if file else default_file()
-    if file == "none" or not (file or path.is_file()):
+    if file == "none" or not (file or os.path.isfile(path)):
         return NO_TUNING
     order = {key: _names(entry) for key, entry in read_entries(path).items()}
     return Tuning(order, str(path))

@@ -129,6 +129,7 @@ def run(tmp_path, monkeypatch, capsys):
     (info / "entry_points.txt").write_text("[inferplane.v0]\nrival = inferplane_rival\n")
     monkeypatch.syspath_prepend(str(site))
     monkeypatch.setattr("inferplane.plugins.tuning.default_file", lambda: tmp_path / "tuning.json")
+    monkeypatch.delenv("INFERPLANE_TUNING")
 
     def call(*arguments: str) -> tuple[int, str, str]:
         code = command([*arguments, "--device", "cpu"])

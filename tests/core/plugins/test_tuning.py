@@ -72,6 +72,17 @@ def test_the_default_file_is_read_where_it_exists(file, monkeypatch, tmp_path):
     assert load_tuning("none") is NO_TUNING
 
 
+def test_a_home_that_cannot_be_read_holds_no_file(monkeypatch, tmp_path):
+    class Locked(type(tmp_path)):
+        """As in a home of mode 0, which a test of root could read."""
+
+        def stat(self, **given):
+            raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(tuning, "default_file", lambda: Locked(tmp_path / "tuning.json"))
+    assert load_tuning(None) is NO_TUNING
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

@@ -35,6 +35,13 @@ def test_what_is_expected_comes_of_reference_kernels_only():
     assert "attention.input!=cpu.attention_input" in pins
 
 
+def test_what_was_measured_on_this_machine_is_not_read(tmp_path, monkeypatch):
+    broken = tmp_path / "tuning.json"
+    broken.write_text("no JSON: a plan that reads this fails")
+    monkeypatch.setenv("INFERPLANE_TUNING", str(broken))
+    assert all(model._answers(device="cpu", page_size=16))
+
+
 def test_a_platform_that_is_not_installed_is_told_as_not_run():
     from tests.fakes.kit import results, target_of
 
