@@ -65,7 +65,12 @@ def source(launch: Launch) -> ASTSource:
 
 def compiled(launch: Launch, target: Target) -> Any:
     gpu = GPUTarget(target.backend, target.arch, target.lanes)
-    return triton.compile(source(launch), target=gpu, options=launch.options)
+    kernel = triton.compile(source(launch), target=gpu, options=launch.options)
+    if launch.constants.get("IN_WEIGHT"):  # weights are decoded through subnormal numbers
+        text = kernel.asm["ptx" if target.backend == "cuda" else "amdgcn"]
+        flushed = re.search(r"\bmul\.\w*\.?ftz|_denorm_mode_32 [012]\b", text)
+        assert flushed is None, f"{target.name}: subnormal numbers become 0: {flushed.group()}"
+    return kernel
 
 
 def figures(kernel: Any, target: Target, warps: int) -> dict[str, int | str]:
