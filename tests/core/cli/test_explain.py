@@ -101,7 +101,8 @@ def test_a_narrow_terminal_has_the_reasons_below_the_kernels(run):
     assert reasons[0] == "why not the others"
     linear = "reference.linear: lower priority than cpu.native_linear"
     assert sum(linear in line for line in reasons) == 1
-    assert settings[0].split()[:3] == ["settings", "dtype", "bf16"]
+    assert settings[0].startswith("settings")
+    assert any(line.split()[:2] == ["dtype", "bf16"] for line in settings)
 
 
 def test_reasons_are_told_once_an_op_in_a_pipe(run):
