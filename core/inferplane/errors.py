@@ -14,10 +14,14 @@ class EngineDead(UserError):
     """The engine cannot go on, since its device is lost. Build a new one."""
 
 
-def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """ " (did you mean 'x'?)" for the closest known word, or else one that begins with it, or "".
-    cutoff: how close, up to 1."""
+_CLOSE = 0.6
+
+
+def nearest(word: str, known: Iterable[str], cutoff: float = _CLOSE) -> str:
+    """ " (did you mean 'x'?)" for the closest known word, or "".
+    cutoff: how close, up to 1. At its default, a word that begins with `word` will do as well."""
     names = list(known)
     close = get_close_matches(word, names, n=1, cutoff=cutoff)
-    close = close or [name for name in names if word and name.startswith(word)]
+    if not close and cutoff == _CLOSE:
+        close = [name for name in names if word and name.startswith(word)]
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -112,7 +112,8 @@ def _named(plugins: Sequence[Plugin], name: str) -> Plugin:
             f"platforms: {', '.join(installed)}"
         )
     told = f"no platform {name!r}{nearest(name, installed)}; installed: {', '.join(installed)}"
-    if not nearest(name, installed, _MISSPELT):  # else it would name a package that nobody made
+    begun = any(known.startswith(name) for known in installed)
+    if not (begun or nearest(name, installed, _MISSPELT)):  # else nobody made the package
         told += f". inferplane-{name} is not installed: pip install inferplane-{name}"
     raise NotInstalled(told)
 

@@ -16,8 +16,6 @@ from .protocol import ChatMessage, ChatRequest
 from .service import Answer, Service
 from .streaming import EventStream, while_connected
 
-UNSUPPORTED = ("tools", "tool_choice", "functions", "function_call", "response_format", "audio")
-
 
 def routes(service: Service) -> APIRouter:
     router = APIRouter()
@@ -25,9 +23,8 @@ def routes(service: Service) -> APIRouter:
     @router.post("/v1/chat/completions")
     async def chat(body: ChatRequest, request: Request) -> Any:
         service.check_model(body.model)
-        body.refuse(*UNSUPPORTED)
-        most = body.max_completion_tokens or body.max_tokens
-        params = body.params(most, body.wanted_logprobs())
+        body.refuse()
+        params = body.params(body.most_tokens, body.wanted_logprobs())
         prompt = chat_prompt(service, body.messages, body.chat_template_kwargs)
         answer = service.begin({"prompt_token_ids": prompt}, params, body.cache_salt)
         try:

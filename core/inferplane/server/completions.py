@@ -25,7 +25,7 @@ def routes(service: Service) -> APIRouter:
     @router.post("/v1/completions")
     async def completions(body: CompletionRequest, request: Request) -> Any:
         service.check_model(body.model)
-        body.refuse("suffix", "best_of")
+        body.refuse()
         params = body.completion_params()
         prompts = body.prompts()
         answers: list[Answer] = []

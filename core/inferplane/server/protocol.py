@@ -6,29 +6,43 @@ Source: the API reference of OpenAI (completions, chat completions), read Novemb
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from inferplane.errors import UserError, nearest
+from inferplane.errors import UserError
 from inferplane.params import SamplingParams
 
 from .errors import APIError
+from .unserved import CHAT, COMPLETIONS, refuse
 
-_MISSPELT = 0.88  # "max_tokns" is closer to a field than that, "max_new_tokens" is not
+
+class Body(BaseModel):
+    """JSON's null means the default, as in OpenAI's API."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in given.items() if value is not None}
 
 
-class StreamOptions(BaseModel):
+class StreamOptions(Body):
     include_usage: bool = False
 
 
-class Sampling(BaseModel):
+class Sampling(Body):
     """What completions and chat share. Fields below the line are extensions."""
+
+    unserved: ClassVar[dict[str, Any]]
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
     model: str
     n: int = 1
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
     temperature: float = 1.0
     top_p: float = 1.0
     presence_penalty: float = 0.0
@@ -51,6 +65,12 @@ class Sampling(BaseModel):
     skip_special_tokens: bool = True
     priority: int = 0
     cache_salt: str = ""
+
+    @property
+    def most_tokens(self) -> int | None:
+        """The newer name counts where both are given."""
+        newer = self.max_completion_tokens
+        return self.max_tokens if newer is None else newer
 
     def params(self, max_tokens: int | None, logprobs: int | None) -> SamplingParams:
         """Raises APIError (400) that names the field."""
@@ -82,24 +102,23 @@ class Sampling(BaseModel):
                 priority=self.priority,
             )
         except UserError as error:
-            field = str(error).split(" ", 1)[0]
+            said = str(error)
+            if self.max_completion_tokens is not None:
+                said = said.replace("max_tokens", "max_completion_tokens")
+            field = said.split(" ", 1)[0]
             param = field if field in type(self).model_fields else None
-            raise APIError(400, str(error), param) from None
+            raise APIError(400, said, param) from None
 
-    def refuse(self, *names: str) -> None:
-        """For fields of the API that are not served yet, and for misspelt ones: an error is better
-        than a wrong answer. Other unknown fields, which clients add, are ignored."""
-        extra = self.model_extra or {}
-        for name in extra:
-            if close := nearest(name, type(self).model_fields, _MISSPELT):
-                raise APIError(400, f"there is no field {name!r}{close}", name)
-        for name in names:
-            value = extra.get(name)
-            if value not in (None, False, "", [], {}, "none", {"type": "text"}):
-                raise APIError(400, f"{name} is not supported", name)
+    def refuse(self) -> None:
+        """Raises APIError (400) for fields that would change the answer and are not served, and
+        for misspelt ones. Other unknown fields, which clients add, are ignored."""
+        asked = {**self.unserved, "best_of": self.n}
+        refuse(self.model_extra or {}, type(self).model_fields, asked)
 
 
 class CompletionRequest(Sampling):
+    unserved = COMPLETIONS
+
     prompt: str | list[str] | list[int] | list[list[int]]
     max_tokens: int | None = 16
     logprobs: int | None = None
@@ -108,11 +127,11 @@ class CompletionRequest(Sampling):
     @property
     def scores_only(self) -> bool:
         """The prompt's log-probabilities and no completion, as evaluation harnesses ask."""
-        return self.echo and self.max_tokens == 0
+        return self.echo and self.most_tokens == 0
 
     def completion_params(self) -> SamplingParams:
         """Raises APIError (400) that names the field. One token is computed at least."""
-        params = self.params(1 if self.scores_only else self.max_tokens, self.logprobs)
+        params = self.params(1 if self.scores_only else self.most_tokens, self.logprobs)
         return replace(params, prompt_logprobs=self.logprobs) if self.echo else params
 
     def prompts(self) -> list[str | list[int]]:
@@ -146,9 +165,9 @@ class ChatMessage(BaseModel):
 
 
 class ChatRequest(Sampling):
+    unserved = CHAT
+
     messages: list[ChatMessage] = Field(min_length=1)
-    max_tokens: int | None = None
-    max_completion_tokens: int | None = None
     logprobs: bool = False
     top_logprobs: int | None = None
     chat_template_kwargs: dict[str, Any] = Field(default_factory=dict)
@@ -161,7 +180,7 @@ class ChatRequest(Sampling):
         return self.top_logprobs or 0
 
 
-class TokenizeRequest(BaseModel):
+class TokenizeRequest(Body):
     """A text (prompt), or messages through the chat template."""
 
     model: str | None = None
@@ -170,6 +189,6 @@ class TokenizeRequest(BaseModel):
     add_special_tokens: bool = True
 
 
-class DetokenizeRequest(BaseModel):
+class DetokenizeRequest(Body):
     model: str | None = None
     tokens: list[int]

@@ -77,9 +77,10 @@ class TestByName:
         with pytest.raises(NotInstalled, match="did you mean 'fake'"):
             select(plugins(platform("fake")), "fkae")
 
-    def test_a_misspelt_name_is_no_package_to_install(self):
-        with pytest.raises(NotInstalled) as error:
-            select(plugins(platform("fake")), "fkae")
+    @pytest.mark.parametrize("name", ["fkae", "fa"])
+    def test_a_misspelt_name_is_no_package_to_install(self, name):
+        with pytest.raises(NotInstalled, match="did you mean 'fake'") as error:
+            select(plugins(platform("fake")), name)
         assert "pip install" not in str(error.value)
 
     def test_a_short_name_may_be_another_platform_s(self):

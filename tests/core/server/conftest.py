@@ -26,6 +26,14 @@ class Running:
     log: Path
     model: str = "tiny"
 
+    @property
+    def engine(self) -> int:
+        """The engine's process id: the server's child."""
+        command = ["ps", "-o", "pid=,args=", "--ppid", str(self.process.pid)]
+        found = subprocess.run(command, capture_output=True, text=True).stdout
+        lines = [line for line in found.splitlines() if "inferplane.engine.process" in line]
+        return int(lines[0].split()[0])
+
     def get(self, path: str) -> Any:
         return httpx.get(self.url + path, timeout=60).json()
 

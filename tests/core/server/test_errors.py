@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 
 import httpx
@@ -41,7 +43,10 @@ def completion(**fields: object) -> dict[str, object]:
         ({"stop": [""]}, 400, "stop"),
         ({"seed": "one"}, 400, "seed"),
         ({"suffix": "x"}, 400, "suffix is not supported"),
+        ({"guided_choice": ["3"]}, 400, "guided_choice is not supported"),
+        ({"best_of": 2}, 400, "best_of other than 1 is not supported"),
         ({"max_tokns": 1}, 400, "no field 'max_tokns' (did you mean 'max_tokens'?)"),
+        ({"max_completion_tokens": -1}, 400, "max_completion_tokens is -1"),
     ],
 )
 def test_bad_fields_are_named(server, fields, status, words):
@@ -56,7 +61,21 @@ def test_bad_fields_are_named(server, fields, status, words):
 def test_fields_that_clients_add_are_ignored(server):
     added = {"max_new_tokens": 3, "store": False, "metadata": {}, "service_tier": "auto"}
     added |= {"add_special_tokens": True, "length_penalty": 1.0, "prompt_cache_key": "x"}
-    assert server.post("/v1/completions", completion(**added)).status_code == 200
+    added |= {"models": ["tiny"], "include": ["usage"], "cache": True, "best_of": 1}
+    answer = server.post("/v1/completions", completion(**added))
+    assert answer.status_code == 200, answer.text
+
+
+def test_nulls_are_defaults(server):
+    names = ("n", "stream", "stop", "top_p", "top_k", "seed", "logprobs", "presence_penalty")
+    nulls = dict.fromkeys((*names, "max_tokens", "stop_token_ids", "guided_json", "modl"))
+    answer = server.post("/v1/completions", completion(**nulls))
+    assert answer.status_code == 200, answer.text
+    chat = {"model": "tiny", "messages": [{"role": "user", "content": "1+1"}], "temperature": 0}
+    nulls |= dict.fromkeys(("tools", "chat_template", "chat_template_kwargs", "top_logprobs"))
+    answer = server.post("/v1/chat/completions", {**chat, **nulls})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["choices"][0]["message"]["content"] == "2"
 
 
 @pytest.mark.parametrize("body", [b"{", b"", b"[]", b'{"model": 1}', b"\xff\xfe"])
@@ -89,6 +108,9 @@ def test_unknown_paths_and_methods(server):
         ({"tools": [{"type": "function"}]}, "tools is not supported"),
         ({"response_format": {"type": "json_object"}}, "response_format is not supported"),
         ({"top_logprobs": 2}, "top_logprobs needs logprobs"),
+        ({"chat_template": "{{ messages }}"}, "chat_template is not supported"),
+        ({"add_generation_prompt": False}, "add_generation_prompt other than true is not"),
+        ({"max_completion_tokens": 0, "max_tokens": 4}, "max_completion_tokens is 0"),
     ],
 )
 def test_bad_chats(server, fields, words):
@@ -99,12 +121,15 @@ def test_bad_chats(server, fields, words):
 
 
 def test_a_full_queue_answers_429(server):
-    with httpx.Client(timeout=60) as client:
-        long = completion(max_tokens=60, ignore_eos=True, n=4, stream=True)
-        with client.stream("POST", server.url + "/v1/completions", json=long) as running:
-            assert running.status_code == 200
+    os.kill(server.engine, signal.SIGSTOP)  # so that the first request cannot end before the second
+    try:
+        first = completion(n=4, stream=True)
+        with httpx.stream("POST", server.url + "/v1/completions", json=first, timeout=60) as open_:
+            assert open_.status_code == 200
             answer = server.post("/v1/completions", completion(n=4))
             assert answer.status_code == 429
             assert answer.json()["error"]["type"] == "rate_limit_error"
+    finally:
+        os.kill(server.engine, signal.SIGCONT)
     server.idle()
     assert server.post("/v1/completions", completion()).status_code == 200

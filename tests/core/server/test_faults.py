@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -49,14 +48,6 @@ def works(server: Any) -> None:
     found = server.idle()
     assert not found["error"]
     assert all(p["free"] + p["cached"] == p["total"] for p in found["stats"]["pages"])
-
-
-def engine_of(server: Any) -> int:
-    """The engine's process id: the server's child."""
-    command = ["ps", "-o", "pid=,args=", "--ppid", str(server.process.pid)]
-    found = subprocess.run(command, capture_output=True, text=True).stdout
-    lines = [line for line in found.splitlines() if "inferplane.engine.process" in line]
-    return int(lines[0].split()[0])
 
 
 @pytest.fixture(scope="module")
@@ -186,12 +177,12 @@ class TestEndedProcess:
         return answer.json()["error"]["message"]
 
     def test_killed(self, hanging):
-        error = self.restarts(hanging, lambda: os.kill(engine_of(hanging), signal.SIGKILL))
+        error = self.restarts(hanging, lambda: os.kill(hanging.engine, signal.SIGKILL))
         assert error == "the engine process was ended by SIGKILL"
         assert metric(hanging, 'inferplane_faults_total{kind="crash"}') == 1
 
     def test_hung(self, hanging, folder):
-        pid = engine_of(hanging)
+        pid = hanging.engine
         error = self.restarts(hanging, (folder / "hang").touch)
         assert "step-timeout-s is 1" in error
         assert f"rank 0 (pid {pid}): step" in error and "forward layer " in error

@@ -40,6 +40,31 @@ def test_chat_answers_and_counts_tokens(client):
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
 
 
+def test_what_the_package_may_add_is_no_error(client):
+    events = ask(
+        client,
+        "12+345",
+        stream=True,
+        stream_options={"include_usage": True, "include_obfuscation": False},
+        seed=1,
+        logit_bias={"49": 0},
+        parallel_tool_calls=True,
+        service_tier="auto",
+        store=False,
+        metadata={"a": "b"},
+        modalities=["text"],
+        reasoning_effort="low",
+        prompt_cache_key="a",
+        safety_identifier="b",
+        verbosity="low",
+        user="c",
+        max_completion_tokens=8,
+        response_format={"type": "text"},
+        tool_choice="none",
+    )
+    assert "".join(e.choices[0].delta.content or "" for e in events if e.choices) == "357"
+
+
 def test_a_stream_gives_the_same_text(client):
     stream = ask(client, "12+345", stream=True, stream_options={"include_usage": True})
     events = list(stream)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -52,8 +51,7 @@ def test_what_has_no_time_to_end_gets_an_error(start: Callable, timeout):
     asking, answers = ask_and_go_on(server, n=48, max_tokens=1000)
     if timeout == "60":
         server.process.send_signal(signal.SIGINT)
-        while "stopping: requests (48)" not in server.log.read_text():
-            time.sleep(0.01)
+        wait_until(lambda: "stopping: requests (48)" in server.log.read_text())
     began = time.monotonic()
     assert server.stop(signal.SIGINT) == 0
     assert time.monotonic() - began < 10
@@ -67,7 +65,7 @@ def test_what_has_no_time_to_end_gets_an_error(start: Callable, timeout):
 
 def test_the_engine_ends_with_the_server(start: Callable):
     server = start()
-    engine = engine_of(server.process.pid)
+    engine = server.engine
     server.process.kill()
     server.process.wait()
     for _ in range(100):
@@ -79,7 +77,7 @@ def test_the_engine_ends_with_the_server(start: Callable):
 
 def test_a_dead_engine_turns_health_red_and_answers_503(start: Callable):
     server = start("--restart-limit", "0")
-    os.kill(engine_of(server.process.pid), signal.SIGKILL)
+    os.kill(server.engine, signal.SIGKILL)
     for _ in range(100):
         health = httpx.get(server.url + "/health")
         if health.status_code == 503:
@@ -93,7 +91,7 @@ def test_a_dead_engine_turns_health_red_and_answers_503(start: Callable):
 def test_requests_in_flight_get_an_error_when_the_engine_dies(start: Callable):
     server = start()
     asking, answers = ask_and_go_on(server)
-    os.kill(engine_of(server.process.pid), signal.SIGKILL)
+    os.kill(server.engine, signal.SIGKILL)
     asking.join(timeout=30)
     assert answers[0].status_code == 500
     assert "error" in answers[0].json()
@@ -140,15 +138,12 @@ def ask_and_go_on(server: Any, **fields: Any) -> tuple[threading.Thread, list[ht
         daemon=True,
     )
     asking.start()
-    while server.get("/status")["open"] == 0:
-        time.sleep(0.01)
+    wait_until(lambda: server.get("/status")["open"] > 0)
     return asking, answers
 
 
-def engine_of(server: int) -> int:
-    """The engine's process id: the server's child."""
-    found = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(server)], capture_output=True, text=True
-    ).stdout
-    lines = [line for line in found.splitlines() if "inferplane.engine.process" in line]
-    return int(lines[0].split()[0])
+def wait_until(happened: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.01)
