@@ -82,7 +82,15 @@ def links(plugin: Any, devices: Any) -> list[list[str]]:
     except PluginError as error:
         plugin.warnings.append(f"links are not known: {error}")
         return []
-    return [list(row) for row in found.links] if found else []
+    rows = [list(row) for row in found.links] if found else []
+    sizes, count = {len(rows), *map(len, rows)}, len(devices)
+    if rows and sizes != {count}:
+        told = ", ".join(map(str, sorted(sizes)))
+        plugin.warnings.append(
+            f"links are not known: it tells of {told} devices, and its probe found {count}"
+        )
+        return []
+    return rows
 
 
 def describe(plugin: Any) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from shutil import get_terminal_size
 from typing import IO, Any, cast
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -27,13 +28,17 @@ _LEAST_WIDTH = 12  # of a column that is wrapped
 
 
 class _Trimmed:
-    """A stream that is no terminal: cells are not filled with spaces up to the end of a line."""
+    """A stream that is no terminal: cells are not filled with spaces up to the end of a line.
+    Spaces at the end of what is written wait for more of their line."""
 
     def __init__(self, stream: IO[str]) -> None:
-        self._stream = stream
+        self._stream, self._held = stream, ""
 
     def write(self, text: str) -> int:
-        self._stream.write(re.sub(r" +(?=\n|$)", "", text))
+        lines = re.sub(r" +(?=\n)", "", self._held + text)
+        shown = lines.rstrip(" ")
+        self._held = lines[len(shown) :]
+        self._stream.write(shown)
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
@@ -43,9 +48,13 @@ class _Trimmed:
 def console(stderr: bool = False) -> Console:
     """As wide as the terminal. Elsewhere as wide as what is shown, or as COLUMNS says."""
     stream = sys.stderr if stderr else sys.stdout
+    asked = os.environ.get("COLUMNS", "")
+    width = int(asked) if asked.isdecimal() and int(asked) > 0 else None
     if stream.isatty():
-        return Console(stderr=stderr, highlight=False)
-    width = None if os.environ.get("COLUMNS", "").isdigit() else _PIPE_WIDTH
+        if asked and width is None:  # rich would take 0 at its word, and print nothing
+            width = get_terminal_size().columns
+        return Console(stderr=stderr, width=width, highlight=False)
+    width = width or _PIPE_WIDTH
     return Console(file=cast("IO[str]", _Trimmed(stream)), width=width, highlight=False)
 
 

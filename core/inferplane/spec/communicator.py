@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LinkTopology:
-    """How devices are joined: links[i][j] names the link from device i to j, "" for none."""
+    """How devices are joined: links[i][j] names the link from device i to j, "" for none. Indices
+    are those of `Probe.devices`, all of them and no others."""
 
     links: tuple[tuple[str, ...], ...]
 

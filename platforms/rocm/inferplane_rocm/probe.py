@@ -14,9 +14,8 @@ from typing import Any
 from inferplane.spec import DeviceProps, Probe, torch_build
 
 from .libraries import library_details
-from .management import NoSMI, by_address, smi
 from .profiles import make_props, profile_of
-from .topology import links_between, links_by_kernel
+from .topology import slowest_link
 
 _VARIABLES = ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
 _INSTALL = "install a torch that is built for ROCm (pytorch.org, Get Started)"
@@ -47,40 +46,35 @@ def probe(kfd: Path = Path("/dev/kfd")) -> Probe:
 
 def driver_state(kfd: Path) -> str:
     """Whether the kernel driver is there."""
-    if kfd.exists():
-        return f"the AMD driver has {kfd}"
-    return f"no AMD GPU driver: {kfd} does not exist"
+    missing = f"no AMD GPU driver: {kfd} does not exist"
+    return f"the AMD driver has {kfd}" if kfd.exists() else missing
+
+
+def visible() -> list[Any]:
+    """What torch tells of each GPU that this process sees. Raises RuntimeError, AssertionError."""
+    import torch
+
+    torch.cuda.init()
+    return [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
 
 
 def _by_torch(version: str) -> Probe:
-    import torch
-
     found, why = [], "it sees no GPU"
     try:
-        torch.cuda.init()
-        found = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+        found = visible()
     except (RuntimeError, AssertionError) as error:
         why = str(error)
     if not found:
         given = [f"{name} is {os.environ[name]!r}" for name in _VARIABLES if name in os.environ]
         reason = f"torch {version}: {why}; {', '.join(given) or 'no variable hides any'}"
         return Probe.missing(reason, f"check rocminfo, and {', '.join(_VARIABLES)}")
-    links = _links([_address(known) for known in found])
+    links = slowest_link([address(known) for known in found])
     return Probe.found([_props(known, links) for known in found])
 
 
-def _links(addresses: list[str]) -> str:
-    try:
-        with smi() as lib:
-            handles = by_address(lib)
-            return links_between(lib, [handles[a] for a in addresses if a in handles])
-    except NoSMI:
-        return links_by_kernel(addresses)
-
-
-def _address(known: Any) -> str:
-    numbers = (getattr(known, f"pci_{part}_id", None) for part in ("domain", "bus", "device"))
-    domain, bus, device = numbers
+def address(gpu: Any) -> str:
+    """The PCI address, "" where torch does not tell it."""
+    domain, bus, device = (getattr(gpu, f"pci_{p}_id", None) for p in ("domain", "bus", "device"))
     return "" if bus is None else f"{domain or 0:04x}:{bus:02x}:{device or 0:02x}.0"
 
 
@@ -92,7 +86,7 @@ def _props(known: Any, links: str) -> DeviceProps:
         memory_bytes=known.total_memory,
         gfx=gfx,
         cores=known.multi_processor_count,
-        details={"pci": _address(known), "links": links, **library_details()},
+        details={"pci": address(known), "links": links, **library_details()},
         triton=find_spec("triton") is not None,
         unified=bool(getattr(known, "is_integrated", False)),
     )

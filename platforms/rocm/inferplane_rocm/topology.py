@@ -6,22 +6,29 @@ have a location_id: bus, device and function; and a hive_id, the same for GPUs t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from inferplane.spec import DeviceProps, LinkTopology
 
-from .management import by_address, smi
+from .management import NoSMI, by_address, smi
 
 NODES = Path("/sys/class/kfd/kfd/topology/nodes")
 
 
 def topology(props: DeviceProps) -> LinkTopology:
-    """Between all GPUs of the host, in the order of their PCI addresses."""
+    """Between the GPUs that the probe finds, in its order."""
+    from .probe import address, visible
+
+    return LinkTopology(_links(map(address, visible())))
+
+
+def _links(addresses: Iterable[str]) -> tuple[tuple[str, ...], ...]:
+    """From each to each; "unknown" for one that amdsmi does not know. Raises NoSMI."""
     with smi() as lib:
-        handles = [handle for _, handle in sorted(by_address(lib).items())]
-        rows = [["" if a is b else link(lib, a, b) for b in handles] for a in handles]
-    return LinkTopology(tuple(map(tuple, rows)))
+        gpus = list(enumerate(map(by_address(lib).get, addresses)))
+        return tuple(tuple("" if i == j else link(lib, a, b) for j, b in gpus) for i, a in gpus)
 
 
 def link(lib: Any, one: Any, other: Any) -> str:
@@ -34,13 +41,13 @@ def link(lib: Any, one: Any, other: Any) -> str:
         return "unknown"
 
 
-def links_between(lib: Any, handles: list[Any]) -> str:
+def slowest_link(addresses: list[str]) -> str:
     """The slowest kind of all pairs; "" for one GPU."""
-    kinds = {link(lib, a, b) for i, a in enumerate(handles) for b in handles[i + 1 :]}
-    for kind in ("unknown", "pcie", "xgmi"):
-        if kind in kinds:
-            return kind
-    return ""
+    try:
+        kinds = {kind for row in _links(addresses) for kind in row}
+    except NoSMI:
+        return links_by_kernel(addresses)
+    return next((kind for kind in ("unknown", "pcie", "xgmi") if kind in kinds), "")
 
 
 def links_by_kernel(addresses: list[str]) -> str:

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
+from inferplane_rocm import probe as probes
 from platforms.rocm.tests import emulated
 
 SOURCE = Path(__file__).with_name("amdsmi.c")
@@ -166,3 +168,33 @@ def run_python() -> Callable[[str], str]:
         return done.stdout
 
     return run
+
+
+class Properties:
+    """What torch 2.13 for ROCm tells of an MI300X."""
+
+    name, gcnArchName = "AMD Instinct MI300X", "gfx942:sramecc+:xnack-"
+    total_memory, multi_processor_count = 192 << 30, 304
+    pci_domain_id, pci_device_id = 0, 0
+
+    def __init__(self, bus: int) -> None:
+        self.pci_bus_id = bus
+
+
+@pytest.fixture
+def hip_torch(monkeypatch, tmp_path):
+    """(count, first): torch for HIP, with so many GPUs, from this one of the host on. Gives the
+    driver's file."""
+    file = tmp_path / "kfd"
+    file.touch()
+
+    def use(count: int, first: int = 0):
+        monkeypatch.setattr(probes, "torch_build", lambda: {"__version__": "2.13", "hip": "7.0"})
+        monkeypatch.setattr(torch.cuda, "init", lambda: None)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+        monkeypatch.setattr(
+            torch.cuda, "get_device_properties", lambda i: Properties(0xC1 + first + i)
+        )
+        return file
+
+    return use

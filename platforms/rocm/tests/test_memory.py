@@ -1,4 +1,4 @@
-"""Memory and links through amdsmi (V2e: the published package over a C library)."""
+"""Memory through amdsmi (V2e: the published package over a C library)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import torch
 from inferplane_rocm.management import NoSMI
 from inferplane_rocm.management import smi as open_smi
 from inferplane_rocm.memory import host_memory, memory_info
-from inferplane_rocm.plugin import inferplane_settings, inferplane_topology
+from inferplane_rocm.plugin import inferplane_settings
 from inferplane_rocm.profiles import make_props
 from platforms.rocm.tests.conftest import symbols, written
 
@@ -92,18 +92,6 @@ def test_without_its_library_the_package_says_so_and_prints_nothing(no_smi, caps
     with pytest.raises(NoSMI, match=reason), open_smi():
         pass
     assert capsys.readouterr().out == ""
-
-
-def test_links_of_all_gpus(smi):
-    addresses = [smi.add() for _ in range(3)]
-    smi.join(2)
-    smi.state.links[0][2] = 1
-    smi.state.links[2][0] = 99
-    assert inferplane_topology(props(addresses[0])).links == (
-        ("", "xgmi", "pcie"),
-        ("xgmi", "", "xgmi"),
-        ("unknown", "xgmi", ""),
-    )
 
 
 @pytest.fixture

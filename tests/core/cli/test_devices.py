@@ -50,7 +50,7 @@ def test_links_between_several_devices_are_a_table(run):
 
 
 def test_one_device_has_no_links(run):
-    assert "links" not in run("devices", SIM_DEVICES="1").stdout
+    assert "sim links" not in run("devices", SIM_DEVICES="1").stdout
 
 
 def test_links_that_cannot_be_read_are_a_warning_and_no_error():
@@ -65,3 +65,33 @@ def test_links_that_cannot_be_read_are_a_warning_and_no_error():
     plugin = SimpleNamespace(call=call, warnings=[])
     assert links(plugin, ["a", "b"]) == []
     assert plugin.warnings == ["links are not known: no library"]
+
+
+def plugin_with(rows):
+    from types import SimpleNamespace
+
+    from inferplane.spec import LinkTopology
+
+    found = LinkTopology(rows)
+    return SimpleNamespace(call=lambda hook, props: found, warnings=[])
+
+
+@pytest.mark.parametrize(
+    ("rows", "sizes"),
+    [((("", "a", "b"), ("a", "", "b"), ("b", "b", "")), "3"), ((("", "a"), ("a",)), "1, 2")],
+)
+def test_links_of_other_devices_than_the_probe_found_are_not_shown(rows, sizes):
+    from inferplane.cli.devices import links
+
+    plugin = plugin_with(rows)
+    assert links(plugin, ["a", "b"]) == []
+    (warning,) = plugin.warnings
+    assert warning == f"links are not known: it tells of {sizes} devices, and its probe found 2"
+
+
+def test_links_of_the_devices_that_the_probe_found():
+    from inferplane.cli.devices import links
+
+    plugin = plugin_with((("", "a"), ("b", "")))
+    assert links(plugin, ["a", "b"]) == [["", "a"], ["b", ""]]
+    assert plugin.warnings == []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import pytest
 
 from inferplane.cli.show import console, loading, rows_of, table
@@ -38,6 +41,29 @@ def test_columns_as_the_variable_says(capsys, monkeypatch):
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 50
     assert " ".join(line[16:] for line in lines[1:]).split() == LONG.split()
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "wide", ""])
+def test_only_a_positive_width_counts(given, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", given)
+    console().print(LONG)
+    assert capsys.readouterr().out == LONG.strip() + "\n"
+
+
+@pytest.mark.parametrize(("given", "width"), [("0", 80), ("70", 70)])
+def test_only_a_positive_width_counts_on_a_terminal(given, width, capsys, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((80, 24)))
+    monkeypatch.setenv("COLUMNS", given)
+    console().print("x" * 100)
+    assert max(map(len, capsys.readouterr().out.splitlines())) == width
+
+
+def test_blanks_within_a_line_are_kept(capsys):
+    out = console()
+    for text, end in (("foo ", ""), ("bar  ", "\n"), ("  baz ", ""), (" ", "\n"), ("  ", "")):
+        out.print(text, end=end)
+    assert capsys.readouterr().out == "foo bar\n  baz\n"
 
 
 def test_the_widest_column_is_wrapped_and_names_stay_whole(capsys, monkeypatch):
