@@ -101,7 +101,7 @@ def choose(
     greedy_B = None if inputs.greedy_B is None else inputs.greedy_B.view(torch.uint8)
     tiles, options = triton.cdiv(vocab, config["block"]), {"num_warps": config["warps"]}
     random = inputs.temperature_B is not None
-    limited = inputs.top_k_B is not None or inputs.top_p_B is not None
+    limited = random and (inputs.top_k_B is not None or inputs.top_p_B is not None)
     apart = tiles >= _TILES and (limited or inputs.min_p_B is None)
     if limited:
         apart = apart and 2 * tiles * MOST <= vocab
