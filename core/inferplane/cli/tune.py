@@ -50,8 +50,8 @@ def tune(
     """
     import torch
 
-    from inferplane import __version__
     from inferplane.planning.plan import make_plan
+    from inferplane.plugins.tuning import versions as versions_here
     from inferplane.settings import load_settings
 
     from .measuring import subjects
@@ -63,9 +63,12 @@ def tune(
     op = _AREAS.get(area, op)
     if out is not None and not op and not compare:
         raise UserError("--out names the file of one op: give --op with it")
-    settings, sources = load_settings({**flags, "model": model, "load_format": "dummy"}, config)
+    fixed = {"model": model, "load_format": "dummy"}
+    if compare:
+        fixed["tuning"] = "none"  # what serves without measurements is what others must agree with
+    settings, sources = load_settings({**flags, **fixed}, config)
     plan = make_plan(settings, sources)
-    versions = {"inferplane": __version__, "torch": torch.__version__}
+    versions = versions_here()
     if compare:
         _compare(plan, op, out, versions, as_json)
         return
@@ -88,7 +91,7 @@ def _compare(plan: Any, op: str, out: str | None, versions: dict[str, str], as_j
 
     from inferplane.plugins.tuning import default_file
 
-    from .comparing import compare, contests, write
+    from .comparing import compare, contests, kept, write
     from .show import console, steps
 
     found = contests(plan, op)
@@ -98,14 +101,19 @@ def _compare(plan: Any, op: str, out: str | None, versions: dict[str, str], as_j
             f"no {which} that this model makes on {plan.catalog.props.name} could be served by "
             "more than one kernel; inferplane explain shows why each is refused"
         )
+    path = Path(out) if out else default_file()
+    kept(path)  # what cannot be written is told before the work
     device = plan.catalog.device()
     device.activate()
     with torch.inference_mode(), steps("compare") as tell:
         for at, contest in enumerate(found):
             tell(f"{contest.request.op} {contest.request.describe()}", at, len(found))
-            compare(contest, plan, device)
-    path = Path(out) if out else default_file()
-    write(found, path, versions)
+            try:
+                compare(contest, plan, device)
+            except UserError as error:
+                write(found[: at + 1], path, versions)
+                raise UserError(f"{error}; what was measured before is in {path}") from error
+            write(found[: at + 1], path, versions)
     rows = [contest.entry() for contest in found]
     if as_json:
         print(json.dumps(rows, indent=1))

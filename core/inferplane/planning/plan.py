@@ -112,8 +112,10 @@ def make_plan(
     if settings.quantization is None:
         effective = effective.with_value("quantization", quantization.name, quantization.source)
     tuning = load_tuning(settings.tuning)
-    if tuning.source and settings.tuning is None:
-        effective = effective.with_value("tuning", tuning.source, "inferplane tune --compare")
+    if tuning.source:
+        made = "inferplane tune --compare"
+        source = made if settings.tuning is None else effective.values["tuning"].source
+        effective = effective.with_value("tuning", tuning.source, source + tuning.note())
     pins = Pins.parse(settings.kernel)
     resolver = Resolver(
         catalog.candidates, pins, settings.strict, tuning, catalog.selection.platform.name

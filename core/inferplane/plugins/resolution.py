@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import inf
 
 from inferplane.errors import UserError, nearest
 from inferplane.spec import OPS, Candidate, Request, Support, TokenRange
@@ -152,7 +153,7 @@ def _reason(rejected: Rejected) -> str:
     return f"{rejected.candidate.name}: {rejected.reason}{instead}"
 
 
-_Key = tuple[int, int, int, bool, str]
+_Key = tuple[int, float, int, bool, str]
 
 
 class Resolver:
@@ -219,9 +220,11 @@ class Resolver:
     def _best(
         self, request: Request, contains: frozenset[str], rejected: dict[str, Rejected]
     ) -> Candidate | None:
+        asked = [(c, self._ask(c, request, contains)) for c in self.by_op.get(request.op, ())]
+        measured = [c.name for c, support in asked if support.ok and not is_reference(c)]
+        ranks = self.tuning.ranks(request, measured)
         able: list[tuple[_Key, Candidate]] = []
-        for candidate in self.by_op.get(request.op, ()):
-            support = self._ask(candidate, request, contains)
+        for candidate, support in asked:
             if not support.ok:
                 rejected.setdefault(
                     candidate.name, Rejected(candidate, support.reason, support.instead)
@@ -230,13 +233,15 @@ class Resolver:
             priority = candidate.priority if support.priority is None else support.priority
             if is_reference(candidate):
                 priority = -(1 << 30)
-            rank = self.tuning.rank(request, candidate.name)
             name = candidate.name
+            rank = ranks.get(name, inf if ranks else 0.0)
             foreign = not name.startswith(self.own)
             able.append(((-LEVELS[candidate.level], rank, -priority, foreign, name), candidate))
         able.sort(key=lambda item: item[0])
         for key, candidate in able[1:]:
-            rejected.setdefault(candidate.name, Rejected(candidate, _behind(key, able[0])))
+            rejected.setdefault(
+                candidate.name, Rejected(candidate, _behind(key, candidate, able[0]))
+            )
         return able[0][1] if able else None
 
     def _ask(self, candidate: Candidate, request: Request, contains: frozenset[str]) -> Support:
@@ -309,11 +314,11 @@ def ask(candidate: Candidate, request: Request) -> Support:
     return support
 
 
-def _behind(key: _Key, best: tuple[_Key, Candidate]) -> str:
+def _behind(key: _Key, candidate: Candidate, best: tuple[_Key, Candidate]) -> str:
     winner = best[1].name
     if key[0] != best[0][0]:
         return f"lower level than {winner}"
-    if key[1] != best[0][1]:
+    if key[1] != best[0][1] and not is_reference(candidate):
         return f"tuning data prefers {winner}"
     if key[2] != best[0][2]:
         return f"lower priority than {winner}"

@@ -127,6 +127,7 @@ def test_aiters_kernels_are_measured_beside_the_portable_ones(target, scheme, ai
             max_num_seqs=2,
             max_num_batched_tokens=16,
             max_model_len=48,
+            graphs=False,  # nothing can be captured here
         )
     )
     found = contests(made)
@@ -134,6 +135,6 @@ def test_aiters_kernels_are_measured_beside_the_portable_ones(target, scheme, ai
         for contest in found:
             compare(contest, made, Device("cpu", made.catalog.props))
             assert contest.microseconds
-            assert all(name.startswith("triton.") for name in contest.failed)
+            assert all(name.startswith("triton.") for name in contest.failed), contest.failed
     ours = {"norm.rms", "norm.add_rms", "attention", "moe.route", "moe.experts"}
     assert {contest.request.op for contest in found} == ours | ({"linear"} if scheme else set())

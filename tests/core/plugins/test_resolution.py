@@ -10,7 +10,7 @@ from inferplane.errors import UserError
 from inferplane.plugins.errors import ResolutionError
 from inferplane.plugins.resolution import Pins, Resolver
 from inferplane.plugins.site import Site
-from inferplane.plugins.tuning import Tuning
+from inferplane.plugins.tuning import Tuning, key_of
 from inferplane.spec import LayerRequest, Support
 
 pytestmark = pytest.mark.ci(platforms=["cpu"], suite="plugins", est_seconds=2)
@@ -113,19 +113,19 @@ class TestOrder:
         assert choice.candidate.name == "x.a"
 
     def test_tuning_data_comes_before_priority(self):
-        tuning = Tuning({("fake1", "linear", linear().describe()): ("x.slow", "x.fast")})
+        tuning = Tuning({key_of(linear()): {"x.slow": 1.0, "x.fast": 2.0}})
         kernels = candidate("x.fast", priority=9), candidate("x.slow")
         choice = resolver(*kernels, tuning=tuning).choose(linear())
         assert choice.candidate.name == "x.slow"
         assert reasons(choice) == {"x.fast": "tuning data prefers x.slow"}
 
     def test_tuning_data_of_another_shape_changes_nothing(self):
-        tuning = Tuning({("fake1", "linear", "other"): ("x.slow",)})
+        tuning = Tuning({("fake1", "linear", "other"): {"x.slow": 1.0, "x.fast": 2.0}})
         kernels = candidate("x.fast", priority=9), candidate("x.slow")
         assert resolver(*kernels, tuning=tuning).choose(linear()).candidate.name == "x.fast"
 
     def test_level_comes_before_tuning_data(self):
-        tuning = Tuning({("fake1", "mlp.block", mlp().describe()): ("x.small",)})
+        tuning = Tuning({key_of(mlp()): {"x.small": 1.0, "x.large": 2.0}})
         kernels = [
             candidate("x.small", op="mlp.block", features={"silu"}),
             candidate("x.large", op="mlp.block", level="block", features={"silu"}),
