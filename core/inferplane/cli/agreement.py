@@ -29,7 +29,7 @@ def results_of(request: Any, given: Any) -> list[torch.Tensor]:
     import torch
 
     tensors = [given] if isinstance(given, torch.Tensor) else list(given)
-    found = [tensor.cpu().clone() for tensor in tensors]
+    found = [tensor.to("cpu", copy=True) for tensor in tensors]
     if request.op != "moe.route":
         return found
     weights_TE, experts_TE = found

@@ -5,6 +5,7 @@ Legend: T tokens, B rows, C features, X experts, E experts a token, H heads, P p
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from inferplane.spec import (
     Candidate,
     Device,
     GroupKind,
+    WeightPart,
     standard_layout,
 )
 from inferplane.spec.torch_types import index_dtype, torch_dtype
@@ -76,8 +78,29 @@ class Step:
     def packed(self, site: Site, kernel: Any) -> Any:
         """Random weights of the site, prepared."""
         target = self.device.torch_device
-        store = DummyStore(target, torch_dtype(self.plan.effective["dtype"]))
+        store = _Weights(target, torch_dtype(self.plan.effective["dtype"]))
         return kernel.prepare(SiteSource(site, store, target, SharedTensors(site)))
+
+
+class _Weights(DummyStore):
+    """Biases, scales and orders that differ from one output, group or input to the next, so that a
+    kernel which leaves them out or takes another's is told from a right one."""
+
+    def read(self, part: WeightPart) -> torch.Tensor:
+        import torch
+
+        found, name = super().read(part), part.key.rpartition(".")[2]
+        generator = torch.Generator().manual_seed(zlib.crc32(part.key.encode()))
+        if name.endswith("bias"):
+            return torch.randn(part.shape, generator=generator).to(found)
+        if name == "order":
+            return torch.randperm(part.shape[-1], generator=generator).to(found).expand_as(found)
+        if name == "scale":
+            twice = torch.randint(0, 2, part.shape, generator=generator)
+            if part.dtype == "uint8":  # exponents
+                return found + twice.to(found)
+            return (found.float() * (1 + twice).to(found.device)).to(found.dtype)
+        return found
 
 
 def call_of(site: Site, request: Any, candidate: Candidate, kernel: Any, step: Step) -> Call:
@@ -114,7 +137,8 @@ def _experts(site: Site, r: Any, candidate: Candidate, kernel: Any, step: Step) 
     x_TC = step.normal(step.tokens, r.hidden, dtype=r.dtype)
     drawn = torch.rand(step.tokens, r.experts, generator=step.generator)
     experts_TE = drawn.topk(r.top_k).indices.to(step.device.torch_device, torch.int32)
-    weights_TE = torch.full_like(experts_TE, 1.0 / r.top_k, dtype=torch.float32)
+    shares = 0.5 + torch.rand(step.tokens, r.top_k, generator=step.generator)
+    weights_TE = (shares / shares.sum(-1, keepdim=True)).to(step.device.torch_device)
     return lambda: kernel(x_TC, weights_TE, experts_TE, packed)
 
 

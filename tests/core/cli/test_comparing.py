@@ -18,6 +18,7 @@ from inferplane.planning.plan import make_plan
 from inferplane.plugins.resolution import Choice, is_reference
 from inferplane.plugins.tuning import key_of
 from inferplane.reference.attention import Attention
+from inferplane.reference.linear import Linear
 from inferplane.settings import Settings
 from inferplane.spec import (
     ANY_TOKENS,
@@ -121,6 +122,28 @@ def test_quantized_weights_are_made_up_too():
     with torch.inference_mode():
         compare(linear[0], made, made.catalog.device())
     assert linear[0].failed == {}
+
+
+def test_a_kernel_that_takes_one_scale_for_all_outputs_has_no_place():
+    class OneScale(Linear):
+        def prepare(self, source):
+            class Source:
+                def __getattr__(self, name):
+                    return getattr(source, name)
+
+                def read(self, name, *part):
+                    found = source.read(name, *part)
+                    return found.mean().expand_as(found) if name == "scale" else found
+
+            return super().prepare(Source())
+
+    made = plan("tiny-arithmetic", quantization="int8", load_format="dummy")
+    contest = next(c for c in contests(made, "linear") if c.request.scheme.quantized)
+    contest.able += [rival("right", Linear, "linear"), rival("one", OneScale, "linear")]
+    measured(contest, made)
+    assert "x.right" in contest.microseconds
+    assert contest.failed.keys() == {"x.one"}
+    assert "differs" in contest.failed["x.one"]
 
 
 def test_entries_of_other_requests_and_devices_stay(found, tmp_path):

@@ -7,12 +7,20 @@ from dataclasses import replace
 import pytest
 import torch
 
-from inferplane.cli.trials import CASES, Step, call_of
+from inferplane.cli.trials import CASES, Step, _Weights, call_of
 from inferplane.planning.plan import make_plan
 from inferplane.plugins.site import Site
 from inferplane.reference.attention import Attention
 from inferplane.settings import Settings
-from inferplane.spec import AttentionRequest, Candidate, GroupKind, RoutingRequest, Support
+from inferplane.spec import (
+    AttentionRequest,
+    Candidate,
+    GroupKind,
+    RoutingRequest,
+    Support,
+    WeightPart,
+)
+from inferplane.spec.torch_types import torch_dtype
 
 pytestmark = pytest.mark.ci(platforms=["cpu"], suite="server", est_seconds=2)
 
@@ -104,3 +112,32 @@ def test_routing_is_given_logits_and_a_bias_where_there_is_one(made):
     logits, bias = call_of(Site("r"), request, candidate, lambda *given: given, step)()
     assert (logits.shape, logits.dtype) == ((40, 8), torch.bfloat16)
     assert (bias.shape, bias.dtype) == ((8,), torch.float32)
+
+
+@pytest.mark.parametrize(("kind", "least"), [("fp32", 2.0**-7), ("bf16", 2.0**-7), ("uint8", 120)])
+def test_scales_differ_from_one_group_to_the_next(kind, least):
+    part = WeightPart(
+        name="q", key="q.scale", full_shape=(8, 8), offset=(0, 0), shape=(8, 8), dtype=kind
+    )
+    found = weights(part)
+    assert found.dtype == torch_dtype(kind)
+    assert set(found.float().unique().tolist()) == {
+        float(least),
+        float(least + 1) if kind == "uint8" else 2.0**-6,
+    }
+    assert torch.equal(weights(part), found)
+
+
+def test_biases_are_numbers_and_inputs_are_reordered():
+    part = WeightPart(name="q", key="q.bias", full_shape=(8,), offset=(0,), shape=(8,))
+    assert len(weights(part).unique()) == 8
+    part = WeightPart(
+        name="q", key="q.order", full_shape=(64,), offset=(0,), shape=(64,), dtype="int32"
+    )
+    found = weights(part)
+    assert found.dtype == torch.int32
+    assert sorted(found.tolist()) == list(range(64)) != found.tolist()
+
+
+def weights(part: WeightPart) -> torch.Tensor:
+    return _Weights(torch.device("cpu"), torch.bfloat16).read(part)
