@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 Base = dict[str, Any]
 """Fields of a request that an edge case does not care about, such as a head size."""
 
+Edges = dict[str, tuple[dict[str, Any], Any]]
+"""Name -> fields that differ from the base, and a shape, which has `tokens`."""
+
 Traps = Iterator[tuple[str, Request]]
 
 
@@ -70,3 +73,19 @@ class Suite(ABC):
         from .checks import parity
 
         parity(self.op, self.dtype(case), problem, seen, result)
+
+
+class EdgeSuite(Suite):
+    """A suite whose edges are requests that differ from a base in some fields."""
+
+    @abstractmethod
+    def request(self, target: Target, dtype: str, **fields: Any) -> Request: ...
+
+    @abstractmethod
+    def edges(self, base: Base) -> Edges: ...
+
+    def samples(
+        self, target: Target, candidate: Candidate, dtype: str, base: Base
+    ) -> Iterator[Sample]:
+        for name, (fields, shape) in self.edges(base).items():
+            yield Sample(name, self.request(target, dtype, **(base | fields)), shape, shape.tokens)

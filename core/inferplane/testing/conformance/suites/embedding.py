@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from inferplane.spec import Candidate, EmbeddingRequest
 
 from ..case import Case
 from ..sample import Sample
-from ..suite import Base, Suite, Traps
+from ..suite import Base, Edges, EdgeSuite, Traps
 from ..target import HOST, Target
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ class Shape:
     rank: int = 0
 
 
-EDGES: dict[str, tuple[dict[str, Any], Shape]] = {
+EDGES: Edges = {
     "one-token": ({}, Shape(1)),
     "odd-size": ({"size": 33}, Shape(7)),
     "one-row": ({"vocab": 1}, Shape(3)),
@@ -37,7 +36,7 @@ EDGES: dict[str, tuple[dict[str, Any], Shape]] = {
 }
 
 
-class Embedding(Suite):
+class Embedding(EdgeSuite):
     op, area = "embedding", "ops"
     bases = ({"size": 64}, {"size": 128, "vocab": 128}, {"size": 1024, "vocab": 1024})
 
@@ -45,11 +44,8 @@ class Embedding(Suite):
         given: dict[str, Any] = {"vocab": 96, "size": 64} | fields
         return EmbeddingRequest(device=target.props, dtype=dtype, **given)
 
-    def samples(
-        self, target: Target, candidate: Candidate, dtype: str, base: Base
-    ) -> Iterator[Sample]:
-        for name, (fields, shape) in EDGES.items():
-            yield Sample(name, self.request(target, dtype, **(base | fields)), shape, shape.tokens)
+    def edges(self, base: Base) -> Edges:
+        return EDGES
 
     def drawn(self, target: Target, candidate: Candidate, dtype: str, rng: random.Random) -> Sample:
         fields = {"vocab": rng.randint(2, 3000), "size": rng.choice([16, 96, rng.randint(1, 400)])}

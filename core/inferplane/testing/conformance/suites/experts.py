@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from inferplane.spec import Candidate, ExpertsRequest
 from ..case import Case
 from ..sample import Sample
 from ..schemes import EXPERTS, SCHEMES, UNKNOWN
-from ..suite import Base, Suite, Traps
+from ..suite import Base, Edges, EdgeSuite, Traps
 from ..target import HOST, Target
 
 if TYPE_CHECKING:
@@ -30,9 +29,9 @@ class Shape:
     chosen: str = "drawn"
 
 
-def edges(base: Base) -> dict[str, tuple[dict[str, Any], Shape]]:
+def edges(base: Base) -> Edges:
     gpt_oss = {"activation": "swigluoai", "limit": 7.0, "bias": True}
-    found: dict[str, tuple[dict[str, Any], Shape]] = {
+    found: Edges = {
         "one-token": ({}, Shape(1)),
         "many-tokens": ({}, Shape(130)),
         "one-expert": ({}, Shape(20, "one")),
@@ -59,7 +58,7 @@ def edges(base: Base) -> dict[str, tuple[dict[str, Any], Shape]]:
     return found
 
 
-class Experts(Suite):
+class Experts(EdgeSuite):
     op, area = "moe.experts", "moe"
     bases = (
         {"experts": 6, "top_k": 2, "hidden": 64, "intermediate": 64},
@@ -70,11 +69,8 @@ class Experts(Suite):
     def request(self, target: Target, dtype: str, **fields: Any) -> ExpertsRequest:
         return ExpertsRequest(device=target.props, dtype=dtype, **fields)
 
-    def samples(
-        self, target: Target, candidate: Candidate, dtype: str, base: Base
-    ) -> Iterator[Sample]:
-        for name, (fields, shape) in edges(base).items():
-            yield Sample(name, self.request(target, dtype, **(base | fields)), shape, shape.tokens)
+    def edges(self, base: Base) -> Edges:
+        return edges(base)
 
     def drawn(self, target: Target, candidate: Candidate, dtype: str, rng: random.Random) -> Sample:
         experts = rng.choice([1, 2, 5, 16])

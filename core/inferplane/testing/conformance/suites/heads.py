@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from inferplane.spec import Candidate, HeadsLinearRequest
 
 from ..case import Case
 from ..sample import Sample
-from ..suite import Base, Suite, Traps
+from ..suite import Base, Edges, EdgeSuite, Traps
 from ..target import Target
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ class Shape:
     strided: bool = False
 
 
-EDGES: dict[str, tuple[dict[str, Any], Shape]] = {
+EDGES: Edges = {
     "one-token": ({}, Shape(1)),
     "many-tokens": ({}, Shape(130)),
     "one-head": ({"heads": 1}, Shape()),
@@ -39,7 +38,7 @@ EDGES: dict[str, tuple[dict[str, Any], Shape]] = {
 }
 
 
-class Heads(Suite):
+class Heads(EdgeSuite):
     op, area = "linear.heads", "linear"
     bases = (
         {"heads": 4, "inputs": 64, "outputs": 48},
@@ -49,11 +48,8 @@ class Heads(Suite):
     def request(self, target: Target, dtype: str, **fields: Any) -> HeadsLinearRequest:
         return HeadsLinearRequest(device=target.props, dtype=dtype, **fields)
 
-    def samples(
-        self, target: Target, candidate: Candidate, dtype: str, base: Base
-    ) -> Iterator[Sample]:
-        for name, (fields, shape) in EDGES.items():
-            yield Sample(name, self.request(target, dtype, **(base | fields)), shape, shape.tokens)
+    def edges(self, base: Base) -> Edges:
+        return EDGES
 
     def drawn(self, target: Target, candidate: Candidate, dtype: str, rng: random.Random) -> Sample:
         sizes = [16, 64, 128, 512, rng.randint(1, 200)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from inferplane.spec import Candidate, LinearRequest, QuantScheme
 from ..case import Case, Result
 from ..sample import Sample
 from ..schemes import SCHEMES, THOROUGH, UNKNOWN, UNKNOWN_INPUTS
-from ..suite import Base, Suite, Traps
+from ..suite import Base, Edges, EdgeSuite, Traps
 from ..target import Target
 
 if TYPE_CHECKING:
@@ -25,9 +24,6 @@ class Shape:
 
     tokens: int = 5
     tied: bool = False
-
-
-Edges = dict[str, tuple[dict[str, Any], Shape]]
 
 
 def edges(base: Base) -> Edges:
@@ -75,7 +71,7 @@ def scheme_edges(base: Base, name: str, scheme: QuantScheme) -> Edges:
     return {at: (common | fields, shape) for at, (fields, shape) in every.items()}
 
 
-class Linear(Suite):
+class Linear(EdgeSuite):
     op, area = "linear", "linear"
     bases = (
         {"in_features": 64, "parts": (48,)},
@@ -88,14 +84,11 @@ class Linear(Suite):
             device=target.props, dtype=dtype, out_features=sum(fields["parts"]), **fields
         )
 
-    def samples(
-        self, target: Target, candidate: Candidate, dtype: str, base: Base
-    ) -> Iterator[Sample]:
+    def edges(self, base: Base) -> Edges:
         found = edges(base)
         for name, scheme in SCHEMES.items():
             found |= scheme_edges(base, name, scheme)
-        for name, (fields, shape) in found.items():
-            yield Sample(name, self.request(target, dtype, **(base | fields)), shape, shape.tokens)
+        return found
 
     def drawn(self, target: Target, candidate: Candidate, dtype: str, rng: random.Random) -> Sample:
         if rng.random() < 0.4:

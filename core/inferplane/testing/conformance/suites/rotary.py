@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ from inferplane.spec import Candidate, RotaryRequest
 
 from ..case import Case
 from ..sample import Sample
-from ..suite import Base, Suite, Traps
+from ..suite import Base, Edges, EdgeSuite, Traps
 from ..target import HOST, Target
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ class Shape:
     last: int = 200
 
 
-EDGES: dict[str, tuple[dict[str, Any], Shape]] = {
+EDGES: Edges = {
     "one-token": ({}, Shape(1, 0)),
     "one-token-far": ({}, Shape(1, 4095)),
     "many-tokens": ({}, Shape(130, 1000)),
@@ -41,7 +40,7 @@ EDGES: dict[str, tuple[dict[str, Any], Shape]] = {
 }
 
 
-class Rotary(Suite):
+class Rotary(EdgeSuite):
     op, area = "rotary", "ops"
     bases = (
         {"head_dim": 32},
@@ -55,11 +54,8 @@ class Rotary(Suite):
         given.setdefault("rotary_dim", given["head_dim"])
         return RotaryRequest(device=target.props, dtype=dtype, **given)
 
-    def samples(
-        self, target: Target, candidate: Candidate, dtype: str, base: Base
-    ) -> Iterator[Sample]:
-        for name, (fields, shape) in EDGES.items():
-            yield Sample(name, self.request(target, dtype, **(base | fields)), shape, shape.tokens)
+    def edges(self, base: Base) -> Edges:
+        return EDGES
 
     def drawn(self, target: Target, candidate: Candidate, dtype: str, rng: random.Random) -> Sample:
         size, kv_heads = rng.choice([16, 32, 64, 96, 128, 256]), rng.choice([1, 2, 3])

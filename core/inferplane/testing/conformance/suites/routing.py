@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from inferplane.spec import Candidate, RoutingRequest
 
 from ..case import Case, Result
 from ..sample import Sample
-from ..suite import Base, Suite, Traps
+from ..suite import Base, Edges, EdgeSuite, Traps
 from ..target import Target
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ class Shape:
     logits: str = "drawn"
 
 
-def edges(base: Base) -> dict[str, tuple[dict[str, Any], Shape]]:
+def edges(base: Base) -> Edges:
     experts, top = base["experts"], base["top_k"]
     v3 = {"scoring": "sigmoid", "bias": True, "groups": 4, "top_groups": 2, "scaling": 2.5}
     return {
@@ -59,7 +58,7 @@ def edges(base: Base) -> dict[str, tuple[dict[str, Any], Shape]]:
     }
 
 
-class Routing(Suite):
+class Routing(EdgeSuite):
     op, area = "moe.route", "moe"
     bases = (
         {"experts": 16, "top_k": 4},
@@ -71,11 +70,8 @@ class Routing(Suite):
     def request(self, target: Target, dtype: str, **fields: Any) -> RoutingRequest:
         return RoutingRequest(device=target.props, dtype=dtype, **fields)
 
-    def samples(
-        self, target: Target, candidate: Candidate, dtype: str, base: Base
-    ) -> Iterator[Sample]:
-        for name, (fields, shape) in edges(base).items():
-            yield Sample(name, self.request(target, dtype, **(base | fields)), shape, shape.tokens)
+    def edges(self, base: Base) -> Edges:
+        return edges(base)
 
     def drawn(self, target: Target, candidate: Candidate, dtype: str, rng: random.Random) -> Sample:
         experts = rng.choice([8, 16, 32, 64, 128, 160, 256])
