@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,6 +35,14 @@ def install(
     lines = [f"[{group}]", *(f"{name} = {value}" for name, value in entry_points.items())]
     (metadata / "entry_points.txt").write_text("\n".join(lines) + "\n")
     return folder
+
+
+def install_source(folder: Path, name: str, source: str) -> Path:
+    """A plugin of one module, from its text, as the distribution inferplane-NAME."""
+    module = f"inferplane_{name}"
+    folder.mkdir(parents=True)
+    (folder / f"{module}.py").write_text(textwrap.dedent(source))
+    return install(folder, f"inferplane-{name}", {}, {name: module})
 
 
 def install_broken(folder: Path, case: str) -> Path:

@@ -8,7 +8,6 @@ computes something else than the one that serves without measurements has no pla
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ from inferplane.plugins.tuning import FORMAT, Key, OtherFormat, key_of, read_ent
 from inferplane.spec import Candidate, Device, Fault
 
 from .agreement import bound, difference, finite, results_of
-from .measuring import timed
+from .measuring import save, timed
 from .trials import CALLS, CASES, Call, Step, call_of
 
 if TYPE_CHECKING:
@@ -199,11 +198,4 @@ def write(found: Sequence[Contest], path: Path, versions: dict[str, str]) -> Non
     made = {"date": datetime.now(UTC).date().isoformat(), **versions}
     entries = kept(path)
     entries |= {key_of(contest.request): contest.entry() | {"made": made} for contest in found}
-    document = {"format": FORMAT, "entries": list(entries.values())}
-    part = path.with_name(f"{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written ({error}); name another file: --out") from error
+    save({"format": FORMAT, "entries": list(entries.values())}, path)

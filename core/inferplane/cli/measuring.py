@@ -143,10 +143,16 @@ def write(results: Sequence[Measured], path: Path, versions: dict[str, str]) -> 
     named = {(entry["request"], entry["case"]) for entry in new}
     entries = [e for e in _entries(path, key) if (e["request"], e["case"]) not in named] + new
     today = datetime.now(UTC).date().isoformat()
-    document = key | {"made": {"date": today, **versions}, "entries": entries}
+    save(key | {"made": {"date": today, **versions}, "entries": entries}, path)
+
+
+def save(document: dict[str, Any], path: Path) -> None:
+    """As JSON, whole or not at all. Raises UserError where it cannot be written."""
+    part = path.with_name(f"{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+        part.replace(path)
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error}); name another file: --out") from error
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-import textwrap
 from dataclasses import replace
 
 import pytest
 import torch
 from tests.fakes.attention_mutants import SeesNext
+from tests.fakes.packages import install_source
 
 from inferplane.cli.comparing import Contest, compare, contests, write
 from inferplane.cli.main import run as command
@@ -386,13 +386,7 @@ def test_kernels_that_no_graph_can_hold_are_told_where_steps_are_captured():
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
     """Runs a command in this process, with a plugin that is found by its metadata."""
-    site = tmp_path / "site"
-    info = site / "inferplane_rival-1.0.dist-info"
-    info.mkdir(parents=True)
-    (site / "inferplane_rival.py").write_text(textwrap.dedent(PLUGIN))
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: inferplane-rival\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[inferplane.v0]\nrival = inferplane_rival\n")
-    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.syspath_prepend(install_source(tmp_path / "site", "rival", PLUGIN))
     monkeypatch.setattr("inferplane.plugins.tuning.default_file", lambda: tmp_path / "tuning.json")
     monkeypatch.delenv("INFERPLANE_TUNING")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
+from tests.fakes.packages import install_source
 
 from inferplane.cli.main import run as command
 
@@ -30,13 +30,7 @@ def inferplane_ops(props):
 @pytest.fixture
 def tune(tmp_path, monkeypatch, capsys):
     """Runs the command in this process, with a plugin that is found by its metadata."""
-    site = tmp_path / "site"
-    info = site / "inferplane_tuned-1.0.dist-info"
-    info.mkdir(parents=True)
-    (site / "inferplane_tuned.py").write_text(textwrap.dedent(PLUGIN))
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: inferplane-tuned\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[inferplane.v0]\ntuned = inferplane_tuned\n")
-    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.syspath_prepend(install_source(tmp_path / "site", "tuned", PLUGIN))
     monkeypatch.setattr("tests.fakes.tunable.fake.folder", tmp_path)
 
     def call(*arguments: str) -> tuple[int, str, str]:
