@@ -14,7 +14,7 @@ import triton
 import triton.language as tl
 
 from .noise import gumbel
-from .threshold import key_of, scores_at
+from .threshold import key_of, next_keys, scores_at
 
 MOST = 64
 
@@ -96,8 +96,7 @@ def largest_with(keys, inside, count):
     """The largest key that `count` of the keys are not below: two bits a pass, as `search`."""
     found = tl.full((), 0, tl.uint32)
     for turn in range(16):
-        unit = (found * 0 + 1) << (found * 0 + (30 - 2 * turn))  # in uint32
-        one, two, three = found + unit, found + 2 * unit, found + 3 * unit
+        one, two, three = next_keys(found, turn)
         found = tl.where(holds(keys, inside, one, count), one, found)
         found = tl.where(holds(keys, inside, two, count), two, found)
         found = tl.where(holds(keys, inside, three, count), three, found)

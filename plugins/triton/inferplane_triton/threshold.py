@@ -64,13 +64,19 @@ def above(row, size, heat, best, threshold, MASS: tl.constexpr, BLOCK: tl.conste
 
 
 @triton.jit
+def next_keys(found, turn):
+    """The three keys that have more than `found` in the next two bits."""
+    unit = (found * 0 + 1) << (found * 0 + (30 - 2 * turn))  # in uint32
+    return found + unit, found + 2 * unit, found + 3 * unit
+
+
+@triton.jit
 def search(row, size, heat, best, goal, floor, MASS: tl.constexpr, BLOCK: tl.constexpr):
     """The largest key t with a weight of at least `goal` at t and above. Keys up to `floor` are
     known to have it."""
     found = floor * 0
     for turn in range(16):
-        unit = (found * 0 + 1) << (found * 0 + (30 - 2 * turn))  # in uint32
-        one, two, three = found + unit, found + 2 * unit, found + 3 * unit
+        one, two, three = next_keys(found, turn)
         w1 = tl.zeros((BLOCK,), tl.float32)
         w2 = tl.zeros((BLOCK,), tl.float32)
         w3 = tl.zeros((BLOCK,), tl.float32)
