@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .clock import Clock, random_of
+from .clock import Call, Clock, random_of
 from .job import Job, read, spread
 
 
@@ -26,16 +26,8 @@ def _copy(job: Job, clock: Clock) -> None:
     count = job.shapes.copy_bytes // 2
     source = random_of((count,), torch.bfloat16, clock.device, 1)
     target = torch.empty_like(source)
-    found = spread(clock.times([lambda: target.copy_(source)], job.shapes.seconds))
     moved = 2 * source.nbytes
-    job.figure(
-        "copy",
-        bytes_per_s=moved / found["median"],
-        best_bytes_per_s=moved / found["least"],
-        bytes_moved=moved,
-        timed_by=clock.source,
-        seconds=found,
-    )
+    _rate(job, clock, "copy", "bytes_per_s", moved, lambda: target.copy_(source), bytes_moved=moved)
 
 
 def _matmul(job: Job, clock: Clock) -> None:
@@ -44,16 +36,16 @@ def _matmul(job: Job, clock: Clock) -> None:
     size = job.shapes.matmul
     a, b = (random_of((size, size), torch.bfloat16, clock.device, seed) for seed in (1, 2))
     out = torch.empty_like(a)
-    found = spread(clock.times([lambda: torch.mm(a, b, out=out)], job.shapes.seconds))
-    operations = 2 * size**3
-    job.figure(
-        "matmul",
-        flops=operations / found["median"],
-        best_flops=operations / found["least"],
-        size=size,
-        timed_by=clock.source,
-        seconds=found,
-    )
+    _rate(job, clock, "matmul", "flops", 2 * size**3, lambda: torch.mm(a, b, out=out), size=size)
+
+
+def _rate(
+    job: Job, clock: Clock, name: str, unit: str, work: int, call: Call, **sizes: int
+) -> None:
+    """work: what a call does, in units that are counted a second."""
+    found = spread(clock.times([call], job.shapes.seconds))
+    rates = {unit: work / found["median"], f"best_{unit}": work / found["least"]}
+    job.figure(name, **rates, **sizes, timed_by=clock.source, seconds=found)
 
 
 def ceilings(job: Job) -> dict[str, Any]:

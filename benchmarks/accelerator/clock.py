@@ -103,10 +103,8 @@ def random_of(shape: Sequence[int], dtype: Any, device: Any, seed: int) -> Any:
     """Normal numbers, drawn on the device where torch has a generator for it."""
     import torch
 
-    target = device.torch_device
-    try:
-        generator = torch.Generator(target)
-    except NotImplementedError:
-        generator = torch.Generator("cpu")
+    from inferplane.formats.dummy import generator_of
+
+    generator = generator_of(device.torch_device)
     made = torch.empty(tuple(shape), dtype=dtype, device=generator.device)
-    return made.normal_(generator=generator.manual_seed(seed)).to(target)
+    return made.normal_(generator=generator.manual_seed(seed)).to(device.torch_device)

@@ -83,12 +83,10 @@ def tune(job: Job, subject: Any, device: Any) -> None:
     if not result.times:
         job.figure(_name(subject), not_run=f"none of its configurations ran: {result.refused[:1]}")
         return
-    import torch
-
-    from inferplane import __version__
+    from inferplane.plugins.tuning import versions
 
     path = job.out / "tuned" / subject.tunable.file(subject.request).name
-    write([result], path, {"inferplane": __version__, "torch": torch.__version__})
+    write([result], path, versions())
     job.figure(
         _name(subject),
         **result.entry(),

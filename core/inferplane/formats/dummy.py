@@ -29,7 +29,7 @@ class DummyStore:
         if len(part.shape) == 1:
             fill = 0.0 if part.key.endswith("bias") else 1.0
             return torch.full(part.shape, fill, dtype=self.dtype, device=self.device)
-        generator = self._generator().manual_seed(zlib.crc32(part.key.encode()))
+        generator = generator_of(self.device).manual_seed(zlib.crc32(part.key.encode()))
         tensor = torch.empty(part.shape, dtype=self.dtype, device=generator.device)
         return tensor.normal_(0.0, 0.02, generator=generator).to(self.device)
 
@@ -45,7 +45,7 @@ class DummyStore:
         if name in ("scale", "global_scale", "input_scale"):
             fill = 120.0 if part.dtype == "uint8" else 2.0**-7
             return torch.full(part.shape, fill, device=self.device).to(dtype)
-        generator = self._generator().manual_seed(zlib.crc32(part.key.encode()))
+        generator = generator_of(self.device).manual_seed(zlib.crc32(part.key.encode()))
         if dtype.is_floating_point:
             numbers = torch.empty(part.shape, device=generator.device)
             return numbers.normal_(0.0, 1.0, generator=generator).to(dtype).to(self.device)
@@ -53,10 +53,12 @@ class DummyStore:
         numbers = torch.empty(part.shape, dtype=torch.int16, device=generator.device)
         return numbers.random_(low, high, generator=generator).to(dtype).to(self.device)
 
-    def _generator(self) -> torch.Generator:
-        import torch
 
-        try:
-            return torch.Generator(self.device)
-        except NotImplementedError:
-            return torch.Generator("cpu")
+def generator_of(device: torch.device) -> torch.Generator:
+    """Of the device, or of the host where torch has none for it."""
+    import torch
+
+    try:
+        return torch.Generator(device)
+    except NotImplementedError:
+        return torch.Generator("cpu")
